@@ -1,0 +1,1 @@
+"""Contractions over irreps and their derivatives: pure mathematics, numpy only."""

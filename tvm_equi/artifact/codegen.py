@@ -1,0 +1,144 @@
+"""Scheduled TensorIR -> shared library, through the cache.
+
+In: a kernel, a dtype and a target's name. Out: a cache entry that holds the library. TVM is imported only when
+something must be compiled: the key is made of the kernel, the target, this CPU's features, and the versions and
+sources of whatever shapes the code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.artifact.cache import CacheEntry, fetch
+from tvm_equi.errors import ArgumentError, ArtifactError
+from tvm_equi.lower.names import FUNCTION
+from tvm_equi.schedule.targets import HOST, cpu_target, target_names
+
+DTYPES = ("float32", "float64")
+PINS = {"apache-tvm": "0.27.0", "apache-tvm-ffi": "0.1.14"}
+"""Releases that the compiler is tested with; a post-release of these is as good."""
+
+
+def build(kernel: Kernel, dtype: str, target: str = HOST) -> CacheEntry:
+    """The compiled library of a kernel, from the cache where it is there.
+
+    Args:
+        kernel: the program.
+        dtype: "float32" or "float64".
+        target: "host" or an x86-64 level.
+
+    Raises:
+        ArgumentError: an unknown dtype or target.
+        ArtifactError: the compiler is missing or fails.
+    """
+    if dtype not in DTYPES:
+        raise ArgumentError(f"build: dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+    if target not in target_names():
+        raise ArgumentError(
+            f"build: target: expected one of {', '.join(sorted(target_names()))}, got {target!r}"
+        )
+
+    def compile_into(folder: Path) -> dict[str, object]:
+        _compile(kernel, dtype, target, folder / "kernel.so")
+        return {
+            "kernel": kernel.key(),
+            "dtype": dtype,
+            "target": target,
+            "cpu": _host_cpu() if target == HOST else target,
+            "tvm": _version("apache-tvm"),
+        }
+
+    return fetch(cache_key(kernel, dtype, target), compile_into)
+
+
+def cache_key(kernel: Kernel, dtype: str, target: str) -> str:
+    """sha256 of everything that the library depends on."""
+    parts = [
+        kernel.key(),
+        dtype,
+        target,
+        _host_cpu() if target == HOST else "",
+        _version("apache-tvm"),
+        _sources(),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def tensorir(kernel: Kernel, dtype: str, target: str = HOST) -> str:
+    """The scheduled TensorIR of a kernel, as TVMScript."""
+    from tvm_equi.schedule.cpu import schedule
+
+    return str(schedule(kernel, dtype, cpu_target(target)).script())
+
+
+def assembly(kernel: Kernel, dtype: str, target: str = HOST) -> str:
+    """The assembly of a kernel."""
+    return str(_executable(kernel, dtype, target).mod.inspect_source("asm"))
+
+
+def _compile(kernel: Kernel, dtype: str, target: str, path: Path) -> None:
+    """Writes the library."""
+    executable = _executable(kernel, dtype, target)
+    try:
+        executable.export_library(str(path))
+    except RuntimeError as error:
+        raise ArtifactError(
+            f"build: expected a working linker (gcc or clang) to link {path.name}, got: {error}"
+        ) from error
+
+
+def _executable(kernel: Kernel, dtype: str, target: str) -> object:
+    """TVM's executable of a kernel."""
+    try:
+        import tvm
+    except ImportError as error:
+        raise ArtifactError(
+            "build: expected apache-tvm to compile a kernel that is in no cache or artifact, "
+            f"got: {error}; pip install apache-tvm=={PINS['apache-tvm']}.post1"
+        ) from error
+    from tvm_equi.schedule.cpu import schedule
+
+    resolved = cpu_target(target)
+    return tvm.compile(schedule(kernel, dtype, resolved), target=resolved.tvm_target())
+
+
+@lru_cache(maxsize=8)
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+@lru_cache(maxsize=1)
+def _host_cpu() -> str:
+    """A digest of this CPU's architecture, model and features."""
+    facts = [platform.machine(), platform.system()]
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        wanted = ("model name", "flags", "Features", "CPU part")
+        lines = info.read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
+        facts += [line for line in lines if line.startswith(wanted)]
+    else:
+        facts.append(platform.processor())
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def _sources() -> str:
+    """A digest of this package's code that turns kernels into libraries."""
+    package = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for folder in ("algebra", "lower", "schedule", "artifact"):
+        for path in sorted((package / folder).glob("*.py")):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+__all__ = ["DTYPES", "FUNCTION", "PINS", "assembly", "build", "cache_key", "tensorir"]

@@ -1,0 +1,1 @@
+"""From kernels to TensorIR functions, unscheduled, with the sparsity explicit."""

@@ -1,0 +1,7 @@
+"""Names that lowering gives and schedules look up."""
+
+FUNCTION = "tvm_equi_kernel"
+"""Symbol of the compiled function."""
+
+ROWS_BLOCK = "rows"
+"""The outer block: one chunk of rows, whose loop may run in parallel."""

@@ -1,0 +1,243 @@
+"""Kernel -> TensorIR: one function with symbolic rows, in named blocks.
+
+In: a `Kernel`, a dtype and the decisions of a schedule. Out: a `PrimFunc` whose arguments are the kernel's inputs, then
+its outputs. A shared output is an array of partial sums, [chunks, dim], that the caller adds up: rows are split into
+that many chunks whatever the number of threads, so that results do not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from tvm_equi.algebra.kernel import Kernel, Step
+from tvm_equi.lower.couple import Couple
+from tvm_equi.lower.mix import Mix
+from tvm_equi.lower.names import FUNCTION, ROWS_BLOCK
+from tvm_equi.lower.select import emit_select
+from tvm_equi.lower.storage import Place, Storage
+from tvm_equi.lower.vector import Expr, each_block, store, zeros
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What a schedule decides about the code of one row.
+
+    Args:
+        lanes: vector lanes of the dtype.
+        row_tile: rows whose matrix products with shared weights are computed together.
+        chunk_rows: rows that one task of the parallel loop takes, where no output is shared.
+    """
+
+    lanes: int
+    row_tile: int
+    chunk_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Steps of one contraction that run together."""
+
+    contraction: int
+    steps: tuple[Step, ...]
+
+
+def bundles(kernel: Kernel) -> list[Bundle]:
+    """The kernel's steps, grouped: a step joins the first bundle of its contraction that may run it."""
+    groups: list[tuple[int, list[Step]]] = []
+    complete: dict[str, int] = {}
+    for step in kernel.steps:
+        earliest = max((complete.get(name, -1) + 1 for name in step.sources), default=0)
+        for position in range(earliest, len(groups)):
+            if groups[position][0] == step.contraction:
+                break
+        else:
+            position = len(groups)
+            groups.append((step.contraction, []))
+        groups[position][1].append(step)
+        complete[step.target] = max(position, complete.get(step.target, -1))
+    return [Bundle(contraction, tuple(steps)) for contraction, steps in groups]
+
+
+def has_shared_output(kernel: Kernel) -> bool:
+    """Whether an output is summed over rows."""
+    return any(kernel.operand(name).rows == "shared" for name in kernel.outputs)
+
+
+def lower(kernel: Kernel, dtype: str, decisions: Decisions) -> Any:
+    """The PrimFunc of a kernel.
+
+    Args:
+        kernel: the program.
+        dtype: "float32" or "float64", of every argument.
+        decisions: from a schedule.
+
+    Returns:
+        A PrimFunc `tvm_equi_kernel(inputs..., outputs...)`: rows operands are [n, dim], shared inputs [dim], shared
+        outputs [chunks, dim].
+    """
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(FUNCTION)
+        T.func_attr({"tirx.noalias": True, "global_symbol": FUNCTION})
+        n, num_chunks = tirx.Var("n", "int64"), tirx.Var("num_chunks", "int64")
+        places = _arguments(kernel, dtype, n, num_chunks)
+        _Lowering(kernel, dtype, decisions, places, n, num_chunks).emit()
+    return builder.get()
+
+
+def _arguments(kernel: Kernel, dtype: str, n: Expr, num_chunks: Expr) -> dict[str, Place]:
+    """Matched buffers of the inputs and outputs."""
+    places = {}
+    for name in (*kernel.inputs, *kernel.outputs):
+        operand = kernel.operand(name)
+        is_partial = name in kernel.outputs and operand.rows == "shared"
+        shape: tuple[Expr, ...] = (n, operand.dim)
+        if operand.rows == "shared":
+            shape = (num_chunks, operand.dim) if is_partial else (operand.dim,)
+        # A view of a tensor may start at any element: promise no more alignment than that.
+        align = int(dtype.removeprefix("float")) // 8
+        buffer = T.match_buffer(T.arg(name, T.handle()), shape, dtype, align=align)
+        places[name] = Place(operand, buffer, is_partial=is_partial)
+    return places
+
+
+class _Lowering:
+    """Emits the body of one function."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        dtype: str,
+        decisions: Decisions,
+        places: dict[str, Place],
+        n: Expr,
+        num_chunks: Expr,
+    ) -> None:
+        """Groups the steps into bundles."""
+        self.kernel, self.dtype, self.decisions = kernel, dtype, decisions
+        self.places, self.n = places, n
+        self.is_reduced = has_shared_output(kernel)
+        self.num_chunks = num_chunks if self.is_reduced else T.ceildiv(n, decisions.chunk_rows)
+        self.bundles = bundles(kernel)
+        self.mixes = {
+            number: Mix(kernel.contractions[b.contraction], list(b.steps), decisions.lanes)
+            for number, b in enumerate(self.bundles)
+            if kernel.contractions[b.contraction].family == "mix"
+        }
+        self.tile = decisions.row_tile if any(m.is_shared for m in self.mixes.values()) else 1
+
+    def emit(self) -> None:
+        """Transposes shared weights, then runs chunks of rows."""
+        for mix in self.mixes.values():
+            if mix.is_shared:
+                buffers = {name: place.buffer for name, place in self.places.items()}
+                mix.transpose(buffers, self.dtype)
+        with T.serial(0, self.num_chunks) as index, T.sblock(ROWS_BLOCK):
+            chunk = T.axis.spatial(self.num_chunks, index)
+            self._declare_regions()
+            rows = self.decisions.chunk_rows
+            if self.is_reduced:
+                rows = T.ceildiv(self.n, self.num_chunks)
+            first = T.bind(T.min(chunk * rows, self.n))
+            last = T.bind(T.min(first + rows, self.n))
+            self._zero_partials(chunk)
+            self._allocate_temporaries()
+            if self.tile == 1:
+                with T.serial(0, last - first) as row:
+                    self._emit_tile(first + row, chunk, 1)
+                return
+            full = T.bind((last - first) // self.tile)
+            with T.serial(0, full) as index:
+                self._emit_tile(first + index * self.tile, chunk, self.tile)
+            start = T.bind(first + full * self.tile)
+            with T.serial(0, last - start) as row:
+                self._emit_tile(start + row, chunk, 1)
+
+    def _declare_regions(self) -> None:
+        """Reads and writes of the block of rows: everything, since chunks are not tiles of the arguments."""
+
+        def region(name: str) -> Expr:
+            buffer = self.places[name].buffer
+            return buffer[tuple(slice(0, extent) for extent in buffer.shape)]
+
+        T.reads(*(region(name) for name in self.kernel.inputs))
+        T.writes(*(region(name) for name in self.kernel.outputs))
+
+    def _zero_partials(self, chunk: Expr) -> None:
+        """Starts the chunk's partial sums at zero."""
+        for place in self.places.values():
+            if place.is_partial:
+                buffer = place.buffer
+
+                def emit(block: Any, buffer: Any = buffer) -> None:
+                    zero = zeros(self.dtype, block.width)
+                    store(buffer, (chunk,), block.base, zero, block.width, block.valid)
+
+                each_block(place.operand.dim, self.decisions.lanes, emit)
+
+    def _allocate_temporaries(self) -> None:
+        """Memory of the temporaries of one tile."""
+        for name in self.kernel.temporaries:
+            operand = self.kernel.operand(name)
+            size = max(1, self.tile * operand.dim)
+            buffer = T.alloc_buffer((size,), self.dtype, scope="local")
+            self.places[name] = Place(operand, buffer, is_local=True)
+
+    def _emit_tile(self, row: Expr, chunk: Expr, num_rows: int) -> None:
+        """All bundles for one tile of rows."""
+        storage = Storage(self.places, row, chunk, self.dtype)
+        last_write = {
+            step.target: number for number, b in enumerate(self.bundles) for step in b.steps
+        }
+        for number, bundle in enumerate(self.bundles):
+            form = self.kernel.contractions[bundle.contraction]
+            with T.sblock(f"{form.family}_{number}"):
+                T.reads()
+                T.writes()
+                if number in self.mixes and self.mixes[number].is_shared:
+                    self.mixes[number].emit_tile(storage, num_rows)
+                else:
+                    with _each_row(num_rows) as r:
+                        self._emit_row(number, bundle, storage, r)
+            done = [name for name, index in last_write.items() if index == number]
+            self._finish(storage, done, num_rows)
+        self._finish(storage, [n for n in self.kernel.outputs if n not in last_write], num_rows)
+
+    def _emit_row(self, number: int, bundle: Bundle, storage: Storage, r: Expr) -> None:
+        """One bundle for one row."""
+        form, steps, lanes = (
+            self.kernel.contractions[bundle.contraction],
+            list(bundle.steps),
+            self.decisions.lanes,
+        )
+        match form.family:
+            case "couple":
+                Couple(form, steps, storage, lanes).emit(r)
+            case "mix":
+                self.mixes[number].emit_row(storage, r)
+            case "select":
+                emit_select(form, steps, storage, lanes, r)
+
+    def _finish(self, storage: Storage, names: list[str], num_rows: int) -> None:
+        """Stores zeros to segments that no path reaches."""
+        missing = [(name, segment) for name in names for segment in storage.unwritten(name)]
+        if missing:
+            with _each_row(num_rows) as r:
+                for name, segment in missing:
+                    storage.fill(name, segment, r, self.decisions.lanes)
+
+
+@contextmanager
+def _each_row(num_rows: int) -> Iterator[Expr]:
+    """A loop over the rows of a tile."""
+    if num_rows == 1:
+        yield 0
+    else:
+        with T.serial(0, num_rows) as r:
+            yield r

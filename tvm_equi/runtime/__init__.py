@@ -1,0 +1,1 @@
+"""Loads libraries and calls them, from torch or through DLPack."""

@@ -1,0 +1,1 @@
+"""From TensorIR functions and a target to scheduled TensorIR functions."""

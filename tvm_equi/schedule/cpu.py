@@ -1,0 +1,59 @@
+"""The CPU rule: decisions from a kernel's structure, and the schedule that follows.
+
+In: a kernel, a dtype and a target. Out: a scheduled IRModule. The rule needs no tuning: one vector register of lanes
+over channels, tiles of rows where a weight matrix is shared, chunks of rows in parallel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.lower.names import FUNCTION, ROWS_BLOCK
+from tvm_equi.lower.primfunc import Decisions, lower
+from tvm_equi.schedule.targets import CpuTarget
+
+ROW_TILE = 8
+"""Rows whose products with one shared matrix are computed together: 8 rows of scalars fill the multiply-add units
+while a matrix element is loaded once for all of them."""
+
+CHUNK_BYTES = 1 << 17
+"""Bytes of operands that one task of the parallel loop touches: long enough to hide a task's start, short enough to
+balance."""
+
+
+def decide(kernel: Kernel, dtype: str, target: CpuTarget) -> Decisions:
+    """The rule's decisions for a kernel.
+
+    Args:
+        kernel: the program.
+        dtype: "float32" or "float64".
+        target: the CPU.
+    """
+    lanes = target.lanes(dtype)
+    values = (kernel.operand(name) for name in (*kernel.inputs, *kernel.outputs))
+    row_bytes = sum(value.dim for value in values if value.rows == "row") * (64 // lanes)
+    chunk_rows = min(256, max(ROW_TILE, CHUNK_BYTES // max(1, row_bytes)))
+    return Decisions(lanes, ROW_TILE, chunk_rows - chunk_rows % ROW_TILE)
+
+
+def schedule(kernel: Kernel, dtype: str, target: CpuTarget) -> Any:
+    """The IRModule of a kernel, scheduled by the rule.
+
+    Args:
+        kernel: the program.
+        dtype: "float32" or "float64".
+        target: the CPU.
+    """
+    from tvm import s_tir
+
+    function = lower(kernel, dtype, decide(kernel, dtype, target))
+    state = s_tir.Schedule(function)
+    (chunks,) = state.get_loops(state.get_sblock(ROWS_BLOCK))
+    state.parallel(chunks)
+    module = state.mod
+    return module.__class__({FUNCTION: module["main"]}) if "main" in _names(module) else module
+
+
+def _names(module: Any) -> set[str]:
+    return {var.name_hint for var in module.get_global_vars()}
