@@ -166,8 +166,8 @@ def _roots(where: str, factors: Sequence[float], divisors: Sequence[float]) -> t
     for number, factor in enumerate(factors):
         if factor < 0:
             raise ArgumentError(
-                f"{where}: instructions[{number}].path_weight: expected out_var * path_weight >= 0, "
-                f"got a factor of {factor:g}"
+                f"{where}: instructions[{number}].path_weight: expected "
+                f"out_var * path_weight >= 0, got a factor of {factor:g}"
             )
     return tuple(sqrt(factor / div) for factor, div in zip(factors, divisors, strict=True))
 

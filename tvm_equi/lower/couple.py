@@ -122,6 +122,7 @@ class _Scope:
     block: Block
     spread: dict[str, list[Expr]] = field(default_factory=dict)
     spread_sums: dict[str, list[list[Expr]]] = field(default_factory=dict)
+    common_sums: dict[tuple[str, int, int], Expr] = field(default_factory=dict)
 
 
 class Couple:
@@ -158,7 +159,11 @@ class Couple:
             segment = roles.path.segments[roles.spread]
             alone = number if roles.loop > 1 else -1
             groups.setdefault((roles.spread, segment, roles.extent, alone), []).append(number)
-        return list(groups.values())
+        # Neighbours that share y keep the running sums of its gradient in registers.
+        return [
+            sorted(group, key=lambda n: self.roles[n].path.segments[self.roles[n].common])
+            for group in groups.values()
+        ]
 
     def _steps_to(self, slot: int | None) -> list[Step]:
         """Steps that compute a slot."""
@@ -263,8 +268,12 @@ class Couple:
             dim = self.form.operands[first.spread].segments[segment].dim
             for name in outputs:
                 scope.spread_sums.setdefault(name, [[] for _ in range(dim)])
-            for number in group:
+            for position, number in enumerate(group):
                 _PathEmitter(self, number, r, scope, flags).emit()
+                if position + 1 == len(group) or self._common_segment(
+                    group[position + 1]
+                ) != self._common_segment(number):
+                    self._flush_common_sums(scope)
             for name, sums in scope.spread_sums.items():
                 values = [total(s) if s else zeros(self.storage.dtype, block.width) for s in sums]
                 self.storage.write(name, segment, r, block, values, add=spread_adds[name])
@@ -274,6 +283,17 @@ class Couple:
             self.storage.mark(name, segment)
         for _, name, written in flags:
             self.storage.mark(name, written)
+
+    def _common_segment(self, number: int) -> int:
+        roles = self.roles[number]
+        return roles.path.segments[roles.common]
+
+    def _flush_common_sums(self, scope: _Scope) -> None:
+        """Adds running sums of gradients to y to their sums over lanes."""
+        for (name, segment, j), value in scope.common_sums.items():
+            buffer = self._sums[name, segment, scope.block.width]
+            T.buffer_store(buffer, buffer[j] + value, [j])
+        scope.common_sums.clear()
 
     def _write_flags(self, group: list[int]) -> dict[tuple[int, str, int], bool]:
         """(path, value, segment) -> whether the path's write adds, for weights, products and laned y.
@@ -502,23 +522,24 @@ class _PathEmitter:
         for step in self.couple._steps_to(roles.common):
             if step.target == name:
                 by_product.setdefault(step.operands[roles.product], []).append(step)
-        terms: dict[int, list[Expr]] = {}
+        segment, dim = roles.path.segments[roles.common], roles.coefficients.shape[1]
+        sums: dict[tuple[str, int, int], Expr] = {}
+        if roles.loop == 1 and not roles.common_has_lanes:
+            sums = self.scope.common_sums
         for product, steps in by_product.items():
             s, z = self._weighted_sum(steps), self._product(product)
             for i, k in roles.pattern:
                 outer = T.bind(s[i] * z[k])
                 for j in np.flatnonzero(roles.coefficients[i, :, k]):
-                    factor = roles.coefficients[i, j, k]
-                    terms.setdefault(int(j), []).append(self._scaled(outer, factor))
-        segment = roles.path.segments[roles.common]
+                    term = self._scaled(outer, roles.coefficients[i, j, k])
+                    key = (name, segment, int(j))
+                    sums[key] = T.bind(sums[key] + term if key in sums else term)
         if roles.common_has_lanes:
-            dim = roles.coefficients.shape[1]
             zero = zeros(self.dtype, self.block.width)
-            values = [total(terms[j]) if j in terms else zero for j in range(dim)]
+            values = [sums.get((name, segment, j), zero) for j in range(dim)]
             self._write(name, roles.common, 0, values)
-            return
-        dim = roles.coefficients.shape[1]
-        sums = self.couple._sums[name, segment, self.block.width]
-        for j, products in terms.items():
-            index = self._o * dim + j
-            T.buffer_store(sums, sums[index] + total(products), [index])
+        elif roles.loop > 1:
+            buffer = self.couple._sums[name, segment, self.block.width]
+            for (_, _, j), value in sums.items():
+                index = self._o * dim + j
+                T.buffer_store(buffer, buffer[index] + value, [index])

@@ -10,6 +10,8 @@ Two forms, by where the weights live:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -233,6 +235,13 @@ class _TilePath:
         self.dim = mix.form.dims(path)[X]
         self.u, self.w = path.extent("u"), path.extent("w")
 
+    def _rows(self) -> int:
+        """Rows of the tile that registers hold at once: a power of two, so that it divides the tile."""
+        rows = 1
+        while 2 * rows * self.dim <= MAX_ACCUMULATORS and 2 * rows <= self.num_rows:
+            rows *= 2
+        return rows
+
     def emit_products(self) -> None:
         """z[r, w, k] += sum_u x[r, u, k] W[u, w], lanes over w."""
         weights = {
@@ -267,10 +276,11 @@ class _TilePath:
             add = self.storage.adds(name, segment)
             some = [step for step in steps if step.target == name]
             width = block_width(extent, self.mix.lanes)
-            rows = max(1, min(self.num_rows, MAX_ACCUMULATORS // self.dim))
-            strip = max(1, min(STRIP, MAX_ACCUMULATORS // (rows * self.dim)))
-            for first in range(0, self.num_rows, rows):
-                tile = list(range(first, min(first + rows, self.num_rows)))
+            rows = self._rows()
+            most = max(1, min(STRIP, MAX_ACCUMULATORS // (rows * self.dim)))
+            blocks_in_all = -(-extent // width)
+            strip = -(-blocks_in_all // -(-blocks_in_all // most))
+            with _each_subtile(self.num_rows, rows) as tile:
                 full, rest = divmod(extent, strip * width)
                 if full:
                     with T.serial(0, full) as index:
@@ -290,7 +300,7 @@ class _TilePath:
         self,
         steps: list[Step],
         source: int,
-        tile: list[int],
+        tile: list[Expr],
         blocks: list[Block],
         depth: int,
         extent: int,
@@ -347,10 +357,10 @@ class _TilePath:
         steps, storage = self.mix.to(W), self.storage
         if not steps:
             return
-        rows = max(1, min(self.num_rows, MAX_ACCUMULATORS // self.dim))
+        rows = self._rows()
         width = block_width(self.w, self.mix.lanes)
 
-        def emit(block: Block, tile: list[int], step: Step) -> None:
+        def emit(block: Block, tile: list[Expr], step: Step) -> None:
             z = [
                 [
                     T.bind(self._scaled(value, block.width))
@@ -370,9 +380,18 @@ class _TilePath:
                 storage.write(step.target, segment, 0, block, [value], add=True, channels=channels)
 
         for step in steps:
-            for first in range(0, self.num_rows, rows):
-                tile = list(range(first, min(first + rows, self.num_rows)))
+            with _each_subtile(self.num_rows, rows) as tile:
                 with T.serial(0, self.w // width) as index:
                     emit(Block(index * width, width, width), tile, step)
                 if self.w % width:
                     emit(Block(self.w // width * width, width, self.w % width), tile, step)
+
+
+@contextmanager
+def _each_subtile(num_rows: int, rows: int) -> Iterator[list[Expr]]:
+    """A loop over the rows of a tile, `rows` of them at a time."""
+    if num_rows == rows:
+        yield list(range(rows))
+    else:
+        with T.serial(0, num_rows // rows) as index:
+            yield [index * rows + row for row in range(rows)]

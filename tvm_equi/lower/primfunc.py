@@ -7,9 +7,10 @@ that many chunks whatever the number of threads, so that results do not depend o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm import tirx
@@ -17,7 +18,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.kernel import Kernel, Step
-from tvm_equi.lower.couple import Couple
+from tvm_equi.lower.couple import Couple, Roles
 from tvm_equi.lower.mix import Mix
 from tvm_equi.lower.names import FUNCTION, ROWS_BLOCK
 from tvm_equi.lower.select import emit_select
@@ -63,6 +64,34 @@ def bundles(kernel: Kernel) -> list[Bundle]:
         groups[position][1].append(step)
         complete[step.target] = max(position, complete.get(step.target, -1))
     return [Bundle(contraction, tuple(steps)) for contraction, steps in groups]
+
+
+def staged_segments(kernel: Kernel, groups: list[Bundle]) -> dict[str, list[int]]:
+    """Segments of arguments whose components lie between channels and that lanes touch more than once a row.
+
+    A tile keeps these in ir_mul layout, so that they are transposed once and not by every path.
+    """
+    uses: Counter[tuple[str, int]] = Counter()
+    for bundle in groups:
+        form = kernel.contractions[bundle.contraction]
+        touched: set[tuple[str, int, object]] = set()
+        for number, path in enumerate(form.paths):
+            spread = Roles(form, path).spread if form.family == "couple" else None
+            for step in bundle.steps:
+                for slot in form.coupled:
+                    # The paths of a group read and write their common spread operand once.
+                    once = form.family == "couple" and slot == spread
+                    use = path.segments[slot] if once else number
+                    touched.add((step.operands[slot], path.segments[slot], use))
+        uses.update((name, segment) for name, segment, _ in touched)
+    staged: dict[str, list[int]] = {}
+    for (name, segment), count in sorted(uses.items()):
+        operand = kernel.operand(name)
+        is_argument = name in kernel.inputs or name in kernel.outputs
+        is_interleaved = operand.layout == "mul_ir" and operand.segments[segment].dim > 1
+        if count > 1 and is_argument and is_interleaved and operand.segments[segment].mul > 1:
+            staged.setdefault(name, []).append(segment)
+    return staged
 
 
 def has_shared_output(kernel: Kernel) -> bool:
@@ -189,9 +218,29 @@ class _Lowering:
             buffer = T.alloc_buffer((size,), self.dtype, scope="local")
             self.places[name] = Place(operand, buffer, is_local=True)
 
+        for name, segments in staged_segments(self.kernel, self.bundles).items():
+            place = self.places[name]
+            buffers = []
+            for segment in segments:
+                size = self.tile * place.operand.segments[segment].size
+                buffers.append((segment, T.alloc_buffer((size,), self.dtype, scope="local")))
+            self.places[name] = replace(place, staged=tuple(buffers))
+
+    def _stage(
+        self, storage: Storage, names: Iterable[str], num_rows: int, *, into_argument: bool
+    ) -> None:
+        """Copies the staged segments of some values."""
+        staged = [(name, seg) for name in names for seg, _ in self.places[name].staged]
+        if staged:
+            with _each_row(num_rows) as r:
+                for name, segment in staged:
+                    lanes = self.decisions.lanes
+                    storage.stage(name, segment, r, lanes, into_argument=into_argument)
+
     def _emit_tile(self, row: Expr, chunk: Expr, num_rows: int) -> None:
         """All bundles for one tile of rows."""
         storage = Storage(self.places, row, chunk, self.dtype)
+        self._stage(storage, self.kernel.inputs, num_rows, into_argument=False)
         last_write = {
             step.target: number for number, b in enumerate(self.bundles) for step in b.steps
         }
@@ -208,6 +257,7 @@ class _Lowering:
             done = [name for name, index in last_write.items() if index == number]
             self._finish(storage, done, num_rows)
         self._finish(storage, [n for n in self.kernel.outputs if n not in last_write], num_rows)
+        self._stage(storage, self.kernel.outputs, num_rows, into_argument=True)
 
     def _emit_row(self, number: int, bundle: Bundle, storage: Storage, r: Expr) -> None:
         """One bundle for one row."""

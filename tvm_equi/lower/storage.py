@@ -37,12 +37,32 @@ class Place:
         buffer: the TensorIR buffer; flat [rows * dim] where `is_local`, else [rows, dim], or [dim] if shared.
         is_local: a temporary, whose rows are those of the tile.
         is_partial: a shared output: one row of partial sums for each chunk of rows, only ever added to.
+        staged: (segment, flat buffer [rows * size]) of segments that the tile keeps in ir_mul layout of its own.
     """
 
     operand: Operand
     buffer: Any
     is_local: bool = False
     is_partial: bool = False
+    staged: tuple[tuple[int, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Location:
+    """Where a segment lies for one row: element (channel, component) is buffer[lead, start + ...]."""
+
+    buffer: Any
+    lead: tuple[Expr, ...]
+    start: Expr
+    mul: int
+    dim: int
+    is_interleaved: bool
+
+    def address(self, channel: Expr, component: int) -> Expr:
+        """The last index of an element."""
+        if self.is_interleaved:
+            return self.start + channel * self.dim + component
+        return self.start + component * self.mul + channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,57 +95,42 @@ class Storage:
         """The type of a value."""
         return self.places[name].operand
 
-    def _lead(self, name: str, r: Expr) -> tuple[Sequence[Expr], Expr]:
-        """Leading indices of the tile's row r, and what is added to addresses."""
+    def _locate(self, name: str, segment: int, r: Expr, *, in_place: bool = False) -> _Location:
+        """Where a segment of the tile's row r lies; `in_place` means the argument, staged or not."""
         place = self.places[name]
+        operand = place.operand
+        mul, dim = operand.segments[segment].mul, operand.segments[segment].dim
+        staged = dict(place.staged)
+        if segment in staged and not in_place:
+            return _Location(staged[segment], (), r * (mul * dim), mul, dim, is_interleaved=False)
+        lead: tuple[Expr, ...] = ()
+        start: Expr = operand.offsets[segment]
         if place.is_partial:
-            return (self.chunk,), 0
-        if place.is_local:
-            return (), r * place.operand.dim
-        return ((), 0) if place.operand.rows == "shared" else ((self.row + r,), 0)
-
-    def _address(self, name: str, segment: int, channel: Expr, component: int) -> Expr:
-        operand = self.operand(name)
-        offset, seg = operand.offsets[segment], operand.segments[segment]
-        if operand.layout == "mul_ir":
-            return offset + channel * seg.dim + component
-        return offset + component * seg.mul + channel
+            lead = (self.chunk,)
+        elif place.is_local:
+            start = r * operand.dim + start
+        elif operand.rows == "row":
+            lead = (self.row + r,)
+        is_interleaved = operand.layout == "mul_ir" and dim > 1
+        return _Location(place.buffer, lead, start, mul, dim, is_interleaved)
 
     def scalar(self, name: str, segment: int, r: Expr, channel: Expr, component: int) -> Expr:
         """One element."""
-        lead, shift = self._lead(name, r)
-        address = self._address(name, segment, channel, component)
-        return self.places[name].buffer[(*lead, shift + address)]
+        at = self._locate(name, segment, r)
+        return at.buffer[(*at.lead, at.address(channel, component))]
 
     def store_scalar(
         self, name: str, segment: int, r: Expr, channel: Expr, component: int, value: Expr
     ) -> None:
         """Stores one element."""
-        lead, shift = self._lead(name, r)
-        address = self._address(name, segment, channel, component)
-        T.buffer_store(self.places[name].buffer, value, [*lead, shift + address])
+        at = self._locate(name, segment, r)
+        T.buffer_store(at.buffer, value, [*at.lead, at.address(channel, component)])
 
     def read(
         self, name: str, segment: int, r: Expr, block: Block, channels: Channels | None = None
     ) -> list[Expr]:
         """The block's lanes of every component of a segment, bound to variables."""
-        channels = channels or Channels()
-        operand, buffer = self.operand(name), self.places[name].buffer
-        dim, interleaved = self._shape(operand, segment)
-        lead, shift = self._lead(name, r)
-        first = channels.start + block.base * channels.stride
-        if channels.stride == 1 and interleaved:
-            start = shift + self._address(name, segment, first, 0)
-            chunks = [
-                T.bind(load(buffer, lead, start + q * block.width, block.width, valid))
-                for q, valid in enumerate(_chunk_lengths(block, dim))
-            ]
-            return deinterleave(chunks, block.width)
-        addresses = [shift + self._address(name, segment, first, i) for i in range(dim)]
-        if channels.stride == 1 and not interleaved:
-            return [T.bind(load(buffer, lead, a, block.width, block.valid)) for a in addresses]
-        step = channels.stride * (operand.segments[segment].dim if interleaved else 1)
-        return [T.bind(load_strided(buffer, lead, a, step, block)) for a in addresses]
+        return _read(self._locate(name, segment, r), block, channels or Channels())
 
     def write(
         self,
@@ -139,36 +144,21 @@ class Storage:
         channels: Channels | None = None,
     ) -> None:
         """Stores, or adds, the block's lanes of every component of a segment."""
-        channels = channels or Channels()
-        operand, buffer = self.operand(name), self.places[name].buffer
-        dim, interleaved = self._shape(operand, segment)
+        at, channels = self._locate(name, segment, r), channels or Channels()
         if add:
-            old = self.read(name, segment, r, block, channels)
+            old = _read(at, block, channels)
             values = [a + b for a, b in zip(old, values, strict=True)]
-        values = [T.bind(value) for value in values]
-        lead, shift = self._lead(name, r)
-        first = channels.start + block.base * channels.stride
-        if channels.stride == 1 and interleaved:
-            start = shift + self._address(name, segment, first, 0)
-            chunks = interleave(values, block.width)
-            for q, (chunk, valid) in enumerate(
-                zip(chunks, _chunk_lengths(block, dim), strict=True)
-            ):
-                store(buffer, lead, start + q * block.width, chunk, block.width, valid)
-            return
-        step = channels.stride * (operand.segments[segment].dim if interleaved else 1)
-        for i, value in enumerate(values):
-            address = shift + self._address(name, segment, first, i)
-            if channels.stride == 1 and not interleaved:
-                store(buffer, lead, address, value, block.width, block.valid)
-            else:
-                store_strided(buffer, lead, address, step, value, block)
+        _write(at, block, channels, values)
 
-    @staticmethod
-    def _shape(operand: Operand, segment: int) -> tuple[int, bool]:
-        """Components of a segment, and whether they lie between its channels."""
-        dim = operand.segments[segment].dim
-        return dim, operand.layout == "mul_ir" and dim > 1
+    def stage(self, name: str, segment: int, r: Expr, lanes: int, *, into_argument: bool) -> None:
+        """Copies a staged segment from its argument, or back into it."""
+        source = self._locate(name, segment, r, in_place=not into_argument)
+        target = self._locate(name, segment, r, in_place=into_argument)
+
+        def emit(block: Block) -> None:
+            _write(target, block, Channels(), _read(source, block, Channels()))
+
+        each_block(source.mul, lanes, emit)
 
     def adds(self, name: str, segment: int) -> bool:
         """Whether the next whole write of a segment must add to what is there."""
@@ -180,18 +170,15 @@ class Storage:
 
     def fill(self, name: str, segment: int, r: Expr, lanes: int) -> None:
         """Stores zeros to a whole segment, unless something is there already."""
-        place = self.places[name]
         if self.adds(name, segment):
             return
-        lead, shift = self._lead(name, r)
-        start = shift + place.operand.offsets[segment]
-        size = place.operand.segments[segment].size
+        at = self._locate(name, segment, r)
 
         def emit(block: Block) -> None:
             zero = zeros(self.dtype, block.width)
-            store(place.buffer, lead, start + block.base, zero, block.width, block.valid)
+            store(at.buffer, at.lead, at.start + block.base, zero, block.width, block.valid)
 
-        each_block(size, lanes, emit)
+        each_block(at.mul * at.dim, lanes, emit)
         self.mark(name, segment)
 
     def unwritten(self, name: str) -> list[int]:
@@ -202,6 +189,43 @@ class Storage:
             for index, segment in enumerate(segments)
             if segment.size and not self.adds(name, index)
         ]
+
+
+def _read(at: _Location, block: Block, channels: Channels) -> list[Expr]:
+    first = channels.start + block.base * channels.stride
+    if channels.stride == 1 and at.is_interleaved:
+        start = at.address(first, 0)
+        chunks = [
+            T.bind(load(at.buffer, at.lead, start + q * block.width, block.width, valid))
+            for q, valid in enumerate(_chunk_lengths(block, at.dim))
+        ]
+        return deinterleave(chunks, block.width)
+    addresses = [at.address(first, i) for i in range(at.dim)]
+    if channels.stride == 1:
+        return [
+            T.bind(load(at.buffer, at.lead, address, block.width, block.valid))
+            for address in addresses
+        ]
+    step = channels.stride * (at.dim if at.is_interleaved else 1)
+    return [T.bind(load_strided(at.buffer, at.lead, a, step, block)) for a in addresses]
+
+
+def _write(at: _Location, block: Block, channels: Channels, values: Sequence[Expr]) -> None:
+    values = [T.bind(value) for value in values]
+    first = channels.start + block.base * channels.stride
+    if channels.stride == 1 and at.is_interleaved:
+        start = at.address(first, 0)
+        chunks = interleave(values, block.width)
+        for q, (chunk, valid) in enumerate(zip(chunks, _chunk_lengths(block, at.dim), strict=True)):
+            store(at.buffer, at.lead, start + q * block.width, chunk, block.width, valid)
+        return
+    step = channels.stride * (at.dim if at.is_interleaved else 1)
+    for i, value in enumerate(values):
+        address = at.address(first, i)
+        if channels.stride == 1:
+            store(at.buffer, at.lead, address, value, block.width, block.valid)
+        else:
+            store_strided(at.buffer, at.lead, address, step, value, block)
 
 
 def _chunk_lengths(block: Block, dim: int) -> list[int]:

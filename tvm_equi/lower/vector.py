@@ -152,15 +152,26 @@ def store_strided(
 
 
 def interleave(vectors: Sequence[Expr], width: int) -> list[Expr]:
-    """Vectors of components [dim][lane] as they lie in mul_ir memory: element lane * dim + component."""
+    """Vectors of components [dim][lane] as they lie in mul_ir memory: element lane * dim + component.
+
+    Where dim is odd (and so invertible modulo the width), lane c of component i goes to position (c dim + i) mod
+    width of its chunk whatever the chunk: one permutation per component puts all lanes in place, and each chunk is a
+    blend. Blends run on twice as many ports as permutations.
+    """
     dim = len(vectors)
     if dim == 1 or width == 1:
         return list(vectors)
-    chunks = []
-    for chunk in range(dim):
-        elements = range(chunk * width, (chunk + 1) * width)
-        chunks.append(_pick(vectors, [(e % dim) * width + e // dim for e in elements], width))
-    return chunks
+    if dim % 2 == 0:
+        return [
+            _pick(vectors, [(e % dim) * width + e // dim for e in range(q * width, (q + 1) * width)])
+            for q in range(dim)
+        ]
+    inverse = pow(dim, -1, width)
+    placed = [
+        _permute(vector, [(p - i) * inverse % width for p in range(width)])
+        for i, vector in enumerate(vectors)
+    ]
+    return [_blend(placed, [(q * width + p) % dim for p in range(width)]) for q in range(dim)]
 
 
 def deinterleave(chunks: Sequence[Expr], width: int) -> list[Expr]:
@@ -168,14 +179,36 @@ def deinterleave(chunks: Sequence[Expr], width: int) -> list[Expr]:
     dim = len(chunks)
     if dim == 1 or width == 1:
         return list(chunks)
+    if dim % 2 == 0:
+        return [_pick(chunks, [lane * dim + i for lane in range(width)]) for i in range(dim)]
+    inverse = pow(width, -1, dim)
+    blended = [
+        _blend(chunks, [(i - p) * inverse % dim for p in range(width)]) for i in range(dim)
+    ]
     return [
-        _pick(chunks, [lane * dim + component for lane in range(width)], width)
-        for component in range(dim)
+        _permute(vector, [(lane * dim + i) % width for lane in range(width)])
+        for i, vector in enumerate(blended)
     ]
 
 
-def _pick(vectors: Sequence[Expr], lanes: list[int], width: int) -> Expr:
+def _permute(vector: Expr, lanes: list[int]) -> Expr:
+    return T.bind(T.Shuffle([vector], lanes))
+
+
+def _blend(vectors: Sequence[Expr], sources: list[int]) -> Expr:
+    """A vector whose position p comes from position p of vectors[sources[p]]."""
+    width = len(sources)
+    first, *rest = sorted(set(sources))
+    result = vectors[first]
+    for source in rest:
+        lanes = [width + p if owner == source else p for p, owner in enumerate(sources)]
+        result = T.bind(T.Shuffle([result, vectors[source]], lanes))
+    return result
+
+
+def _pick(vectors: Sequence[Expr], lanes: list[int]) -> Expr:
     """A vector of chosen lanes of the concatenation; only vectors that hold a chosen lane are read."""
+    width = len(lanes)
     used = sorted({lane // width for lane in lanes})
     position = {vector: number for number, vector in enumerate(used)}
     indices = [position[lane // width] * width + lane % width for lane in lanes]

@@ -1,0 +1,36 @@
+# Every target first makes .venv with the pinned dependencies; a later run finds it and starts at once.
+PYTHON ?= python3
+TEST_WORKERS ?= 2
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/.installed
+	$(BIN)/tvm-equi demo
+
+test: .venv/.installed
+	$(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+lint: .venv/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.installed
+	$(BIN)/python -m bench.tensor_product
+
+# torch comes first and alone: the exact pin lets a wheel on this machine (a CPU build, say) be chosen over the index.
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: the pinned versions need Python 3.11 or newer, got $$($(PYTHON) --version); set PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@echo "Installing the pinned dependencies into .venv (a few minutes, once)"
+	$(PIP) torch==2.13.0 --constraint constraints.txt
+	$(PIP) --editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+clean:
+	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""A compiler for O(3)-equivariant tensor products.
+
+In: e3nn's operations, as modules or as a graph. Out: kernels that PyTorch calls, with every
+derivative. Each public name is imported on its first use: `import tvm_equi` loads neither torch nor
+TVM.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tvm_equi.compiler import Artifact, compile, load, verify
+    from tvm_equi.graph import TensorProductGraph
+    from tvm_equi.nn import (
+        ElementwiseTensorProduct,
+        FullTensorProduct,
+        FullyConnectedTensorProduct,
+        Linear,
+        SphericalHarmonics,
+        TensorProduct,
+        TensorSquare,
+        from_e3nn,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Artifact",
+    "ElementwiseTensorProduct",
+    "FullTensorProduct",
+    "FullyConnectedTensorProduct",
+    "Linear",
+    "SphericalHarmonics",
+    "TensorProduct",
+    "TensorProductGraph",
+    "TensorSquare",
+    "compile",
+    "from_e3nn",
+    "load",
+    "verify",
+]
+
+_MODULES = {
+    "Artifact": "tvm_equi.compiler",
+    "ElementwiseTensorProduct": "tvm_equi.nn",
+    "FullTensorProduct": "tvm_equi.nn",
+    "FullyConnectedTensorProduct": "tvm_equi.nn",
+    "Linear": "tvm_equi.nn",
+    "SphericalHarmonics": "tvm_equi.nn",
+    "TensorProduct": "tvm_equi.nn",
+    "TensorProductGraph": "tvm_equi.graph",
+    "TensorSquare": "tvm_equi.nn",
+    "compile": "tvm_equi.compiler",
+    "from_e3nn": "tvm_equi.nn",
+    "load": "tvm_equi.compiler",
+    "verify": "tvm_equi.compiler",
+}
+"""Where each public name is defined."""
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name on its first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""From scheduled TensorIR to libraries and manifests: built, cached, exported."""

@@ -1,0 +1,1 @@
+"""From e3nn modules and torch models to graphs."""

@@ -1,0 +1,1 @@
+"""Graphs of tensor products: typed values, operations, and the passes over them."""

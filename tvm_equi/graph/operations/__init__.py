@@ -1,0 +1,87 @@
+"""The operations of a graph: one frozen dataclass each, with its typing rule."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from tvm_equi.algebra.products import Instruction
+from tvm_equi.graph.operations.products import (
+    Linear,
+    LinearPath,
+    SphericalHarmonics,
+    TensorProduct,
+)
+from tvm_equi.graph.operations.rows import Gather, ScatterSum, Sum
+from tvm_equi.graph.operations.scalars import (
+    SECOND_MOMENT_SCALES,
+    Activation,
+    Norm,
+    RadialBasis,
+    ScalarFunction,
+    ScalarMLP,
+)
+from tvm_equi.graph.operations.values import Add, Concat, Input, Parameter, Slice
+
+Operation: TypeAlias = (
+    Input
+    | Parameter
+    | TensorProduct
+    | Linear
+    | SphericalHarmonics
+    | Gather
+    | ScatterSum
+    | Sum
+    | Norm
+    | RadialBasis
+    | Activation
+    | ScalarMLP
+    | Add
+    | Slice
+    | Concat
+)
+
+OPERATIONS: dict[str, type[Operation]] = {
+    operation.__name__: operation
+    for operation in (
+        Input,
+        Parameter,
+        TensorProduct,
+        Linear,
+        SphericalHarmonics,
+        Gather,
+        ScatterSum,
+        Sum,
+        Norm,
+        RadialBasis,
+        Activation,
+        ScalarMLP,
+        Add,
+        Slice,
+        Concat,
+    )
+}
+"""Every operation by its name."""
+
+__all__ = [
+    "OPERATIONS",
+    "SECOND_MOMENT_SCALES",
+    "Activation",
+    "Add",
+    "Concat",
+    "Gather",
+    "Input",
+    "Instruction",
+    "Linear",
+    "LinearPath",
+    "Norm",
+    "Operation",
+    "Parameter",
+    "RadialBasis",
+    "ScalarFunction",
+    "ScalarMLP",
+    "ScatterSum",
+    "SphericalHarmonics",
+    "Slice",
+    "Sum",
+    "TensorProduct",
+]

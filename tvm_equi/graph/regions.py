@@ -1,0 +1,99 @@
+"""Operations that do arithmetic on irreps -> kernels.
+
+In: a tensor product or a linear layer. Out: the kernel that computes it, and for a product some of whose
+paths are left out, which of the weights remain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.algebra.products import Instruction, linear_kernel, tensor_product_kernel
+from tvm_equi.graph.operations import Linear, TensorProduct
+from tvm_equi.graph.operations.products import is_allowed
+from tvm_equi.graph.types import parse_irreps
+
+Ranges = tuple[tuple[int, int], ...]
+"""(start, end) of the weights that remain, in order; neighbours are merged."""
+
+
+def couples(operation: TensorProduct, instruction: Instruction) -> bool:
+    """Whether an instruction can give anything but zero: parity, triangle, coefficient, multiplicities."""
+    left, right, out = operation.irreps_of(instruction)
+    return (
+        instruction.coefficient != 0.0
+        and is_allowed(left, right, out)
+        and 0 not in (left.mul, right.mul, out.mul)
+    )
+
+
+def keep_instructions(
+    operation: TensorProduct, is_kept: Callable[[Instruction], bool]
+) -> tuple[TensorProduct, Ranges]:
+    """The product with some of its instructions, and the weights that they read."""
+    sizes = operation.weight_sizes()
+    kept = [is_kept(instruction) for instruction in operation.instructions]
+    instructions = tuple(
+        instruction
+        for instruction, keep in zip(operation.instructions, kept, strict=True)
+        if keep
+    )
+    ranges = kept_ranges(sizes, kept)
+    has_weights = any(instruction.has_weight for instruction in instructions)
+    weights = operation.weights if has_weights else "none"
+    return replace(operation, instructions=instructions, weights=weights), ranges
+
+
+def kept_ranges(sizes: tuple[int, ...], kept: list[bool]) -> Ranges:
+    """Where the kept blocks lie, when all blocks lie side by side."""
+    ranges: list[tuple[int, int]] = []
+    start = 0
+    for size, keep in zip(sizes, kept, strict=True):
+        if keep and size:
+            if ranges and ranges[-1][1] == start:
+                ranges[-1] = (ranges[-1][0], start + size)
+            else:
+                ranges.append((start, start + size))
+        start += size
+    return tuple(ranges)
+
+
+@lru_cache(maxsize=1024)
+def coupling_part(operation: TensorProduct) -> tuple[TensorProduct, Ranges]:
+    """The product without instructions that are zero by symmetry or coefficient, and its weights."""
+    return keep_instructions(operation, lambda instruction: couples(operation, instruction))
+
+
+@lru_cache(maxsize=1024)
+def kernel_of(operation: TensorProduct | Linear) -> Kernel:
+    """The kernel of a product or linear layer, biases aside.
+
+    Args:
+        operation: a product must have no instruction that is zero by symmetry; see `coupling_part`.
+
+    Returns:
+        A kernel with inputs x, y (of a product) and w (where there are weights), and the output z.
+    """
+
+    def pairs(irreps: str) -> tuple[tuple[int, int], ...]:
+        return tuple((irrep.mul, irrep.degree) for irrep in parse_irreps(irreps))
+
+    if isinstance(operation, Linear):
+        return linear_kernel(
+            pairs(operation.irreps_in),
+            pairs(operation.irreps_out),
+            tuple((path.i_in, path.i_out, path.coefficient) for path in operation.paths),
+            weight_rows=operation.weights,
+            layout=operation.layout,
+        )
+    return tensor_product_kernel(
+        pairs(operation.irreps_in1),
+        pairs(operation.irreps_in2),
+        pairs(operation.irreps_out),
+        operation.instructions,
+        weight_rows=operation.weights,
+        layout=operation.layout,
+    )

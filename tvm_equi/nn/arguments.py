@@ -1,0 +1,216 @@
+"""Checks of what users pass to the modules.
+
+In: arguments of constructors and of `forward`. Out: the same, parsed. Each refusal is an `ArgumentError` or
+`ArgumentTypeError` that names the argument, what was expected and what came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import torch
+from e3nn.o3 import Irrep, Irreps
+
+from tvm_equi.algebra.contraction import LAYOUTS, Layout
+from tvm_equi.errors import ArgumentError, ArgumentTypeError, unknown_choice
+
+DTYPES = (torch.float32, torch.float64)
+
+Batch = Sequence[int]
+"""Sizes of the leading dimensions."""
+
+
+def parse_irreps(where: str, argument: str, value: object) -> Irreps:
+    """The `e3nn.o3.Irreps` that a string, a list or irreps name.
+
+    Raises:
+        ArgumentError: the text or list is not made of irreps.
+        ArgumentTypeError: the value can not be irreps.
+
+    Example:
+        >>> parse_irreps("Linear", "irreps_in", "8x0e + 4x1o")
+        8x0e+4x1o
+    """
+    message = f"{where}: {argument}: expected irreps such as '8x0e + 4x1o', got {value!r}"
+    try:
+        return Irreps(value)
+    except (ValueError, AssertionError) as error:
+        raise ArgumentError(message) from error
+    except (TypeError, AttributeError) as error:
+        raise ArgumentTypeError(message) from error
+
+
+def parse_filter(where: str, value: Iterable[object] | None) -> list[Irrep] | None:
+    """The irreps that `filter_ir_out` keeps; None for all.
+
+    Raises:
+        ArgumentError: an entry is not an irrep.
+        ArgumentTypeError: the value is no list of irreps.
+    """
+    if value is None:
+        return None
+    message = (
+        f"{where}: filter_ir_out: expected a list of irreps such as ['0e', '1o'], got {value!r}"
+    )
+    try:
+        return [Irrep(ir) for ir in value]
+    except (ValueError, AssertionError) as error:
+        raise ArgumentError(message) from error
+    except (TypeError, AttributeError) as error:
+        raise ArgumentTypeError(message) from error
+
+
+def degrees(irreps: Irreps) -> tuple[tuple[int, int], ...]:
+    """(multiplicity, degree) of each irrep."""
+    return tuple((mul, ir.l) for mul, ir in irreps)
+
+
+def check_choice(where: str, argument: str, choices: Collection[str], value: object) -> None:
+    """Refuses a value outside a closed set.
+
+    Raises:
+        ArgumentError: the value is none of the choices.
+    """
+    if value not in choices:
+        raise ArgumentError(unknown_choice(where, argument, choices, value))
+
+
+def parse_layout(where: str, layout: str) -> Layout:
+    """The layout, if it is one.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    for known in LAYOUTS:
+        if layout == known:
+            return known
+    raise ArgumentError(unknown_choice(where, "layout", LAYOUTS, layout))
+
+
+def parse_variances(where: str, argument: str, value: object, irreps: Irreps) -> list[float]:
+    """One variance per irrep; 1 where none are given.
+
+    Raises:
+        ArgumentError: their number is not that of the irreps, or one is negative.
+        ArgumentTypeError: the value is no list of numbers.
+    """
+    if value is None:
+        return [1.0] * len(irreps)
+    expected = f"{where}: {argument}: expected {len(irreps)} variances >= 0, one per irrep of {irreps}"
+    if not isinstance(value, Iterable):
+        raise ArgumentTypeError(f"{expected}, got {value!r}")
+    try:
+        variances = [float(variance) for variance in value]
+    except TypeError as error:
+        raise ArgumentTypeError(f"{expected}, got {value!r}") from error
+    if len(variances) != len(irreps) or not all(variance >= 0 for variance in variances):
+        raise ArgumentError(f"{expected}, got {variances}")
+    return variances
+
+
+def resolve_weight_flags(
+    where: str, internal_weights: bool | None, shared_weights: bool | None, *, default: bool
+) -> tuple[bool, bool]:
+    """(internal_weights, shared_weights) with e3nn's defaults filled in.
+
+    Args:
+        where: the class.
+        internal_weights: as given.
+        shared_weights: as given.
+        default: `internal_weights` of a module with shared weights that does not say.
+
+    Raises:
+        ArgumentError: internal weights that are not shared.
+    """
+    shared = shared_weights is None or bool(shared_weights)
+    if internal_weights is None:
+        internal_weights = shared and default
+    if internal_weights and not shared:
+        raise ArgumentError(
+            f"{where}: shared_weights: expected True where internal_weights is True, got False; "
+            "pass internal_weights=False and the weights of each row to forward"
+        )
+    return bool(internal_weights), shared
+
+
+def check_operand(
+    where: str, argument: str, tensor: torch.Tensor, columns: int, like: torch.Tensor
+) -> None:
+    """Refuses a tensor that no kernel takes.
+
+    Args:
+        where: the class.
+        argument: the name of the tensor.
+        tensor: what came.
+        columns: wanted last dimension.
+        like: the first operand, which has been checked; its dtype is wanted.
+
+    Raises:
+        ArgumentError: a wrong device or last dimension.
+        ArgumentTypeError: no tensor, or a wrong dtype.
+    """
+    if not isinstance(tensor, torch.Tensor):
+        raise ArgumentTypeError(
+            f"{where}: {argument}: expected a tensor, got {type(tensor).__name__}"
+        )
+    if tensor.dtype not in DTYPES:
+        raise ArgumentTypeError(
+            f"{where}: {argument}: expected float32 or float64, got {_name(tensor.dtype)}; "
+            "cast with .float() or .double()"
+        )
+    if tensor.dtype != like.dtype:
+        raise ArgumentTypeError(
+            f"{where}: {argument}: expected {_name(like.dtype)} as the first input has, got {_name(tensor.dtype)}; "
+            f"cast with .to(torch.{_name(like.dtype)})"
+        )
+    if tensor.device.type != "cpu":
+        raise ArgumentError(
+            f"{where}: {argument}: expected a tensor on the CPU, for which kernels are compiled, got one on "
+            f"{str(tensor.device)!r}; move the module and its inputs there"
+        )
+    if tensor.dim() == 0 or tensor.shape[-1] != columns:
+        raise ArgumentError(
+            f"{where}: {argument}: expected shape [..., {columns}], got {list(tensor.shape)}"
+        )
+
+
+def _name(dtype: torch.dtype) -> str:
+    """A dtype as users write it."""
+    return str(dtype).removeprefix("torch.")
+
+
+def broadcast_batch(where: str, batches: Sequence[tuple[str, Batch]]) -> Batch:
+    """The leading dimensions of the result, by torch's broadcasting rules.
+
+    Args:
+        where: the class.
+        batches: name and leading dimensions of each operand.
+
+    Raises:
+        ArgumentError: they do not broadcast.
+    """
+    sizes: list[int] = []
+    for axis in range(1, max(len(batch) for _, batch in batches) + 1):
+        size = 1
+        for argument, batch in batches:
+            if len(batch) < axis or batch[-axis] == 1 or batch[-axis] == size:
+                continue
+            if size != 1:
+                shapes = ", ".join(f"{name} {list(shape)}" for name, shape in batches)
+                raise ArgumentError(
+                    f"{where}: {argument}: expected leading dimensions that broadcast, got {shapes}"
+                )
+            size = batch[-axis]
+        sizes.append(size)
+    return tuple(reversed(sizes))
+
+
+def flatten_rows(tensor: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The tensor as [rows, columns], its leading dimensions expanded to `batch`."""
+    columns = tensor.shape[-1]
+    if len(batch) == 1 and tensor.shape[:-1] == batch:
+        return tensor
+    rows = 1
+    for size in batch:
+        rows *= size
+    return tensor.expand(*batch, columns).reshape(rows, columns)
