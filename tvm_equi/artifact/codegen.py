@@ -20,6 +20,12 @@ from tvm_equi.errors import ArgumentError, ArtifactError
 from tvm_equi.lower.names import FUNCTION
 from tvm_equi.schedule.targets import HOST, cpu_target, target_names
 
+PASS_CONFIG = {
+    # Lowering binds every common subexpression itself; TVM's search for them took 83 percent of compile time.
+    "tirx.disable_cse_tir": True,
+    # It would merge registers of vectors with arrays of scalars, and then refuse the result.
+    "tirx.disable_storage_rewrite": True,
+}
 DTYPES = ("float32", "float64")
 PINS = {"apache-tvm": "0.27.0", "apache-tvm-ffi": "0.1.14"}
 """Releases that the compiler is tested with; a post-release of these is as good."""
@@ -105,8 +111,7 @@ def _executable(kernel: Kernel, dtype: str, target: str) -> object:
     from tvm_equi.schedule.cpu import schedule
 
     resolved = cpu_target(target)
-    # Lowering binds every common subexpression itself; TVM's search for them took 83 percent of compile time.
-    with tvm.transform.PassContext(config={"tirx.disable_cse_tir": True}):
+    with tvm.transform.PassContext(config=PASS_CONFIG):
         return tvm.compile(schedule(kernel, dtype, resolved), target=resolved.tvm_target())
 
 

@@ -1,17 +1,19 @@
 """Build a graph by hand, one operation at a time.
 
-In: calls, each of which names a value and gives back that name. Out: a graph. Each call types its node, so
-that an error comes from the line that is wrong.
+In: calls, each of which names a value and gives back that name. Out: a graph. Each call types its
+node, so that an error comes from the line that is wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 
 from tvm_equi.algebra.contraction import Layout
 from tvm_equi.algebra.normalization import linear_coefficients, tensor_product_coefficients
 from tvm_equi.algebra.products import Instruction, WeightRows
-from tvm_equi.errors import ArgumentError, GraphError
+from tvm_equi.errors import GraphError, TvmEquiError
 from tvm_equi.graph.graph import TensorProductGraph
 from tvm_equi.graph.infer import infer_type
 from tvm_equi.graph.instructions import RawInstruction
@@ -162,7 +164,7 @@ class GraphBuilder:
         raw = tuple(instructions)
         out = canonical_irreps(irreps_out)
         in1, in2 = self.value(x).irreps, self.value(y).irreps
-        try:
+        with _naming(name, "TensorProduct"):
             coefficients = tensor_product_coefficients(
                 _pairs(in1),
                 _pairs(in2),
@@ -174,19 +176,18 @@ class GraphBuilder:
                 irrep_normalization=irrep_normalization,  # type: ignore[arg-type]
                 path_normalization=path_normalization,  # type: ignore[arg-type]
             )
-        except ArgumentError as error:
-            message = str(error).removeprefix("tensor_product_coefficients: ")
-            raise GraphError(f"node {name!r} (TensorProduct): {message}") from error
         paths = tuple(
             Instruction(i, j, k, mode, has_weight, coefficient)
             for (i, j, k, mode, has_weight, _), coefficient in zip(raw, coefficients, strict=True)
         )
-        return self.add_product(name, x, y, TensorProduct(in1, in2, out, paths, layout=self.layout), weights)
+        return self.add_product(
+            name, x, y, TensorProduct(in1, in2, out, paths, layout=self.layout), weights
+        )
 
     def add_product(
         self, name: str, x: str, y: str, product: TensorProduct, weights: str | None = None
     ) -> str:
-        """Adds a product whose coefficients are final; the rows of its weights follow from `weights`."""
+        """Adds a product whose coefficients are final; `weights` tells the rows of its weights."""
         inputs = (x, y)
         rows: WeightRows = "none"
         if weights is not None:
@@ -204,7 +205,8 @@ class GraphBuilder:
         if rows == "none":
             return self.add(name, typed, *inputs)
         if weights is None:
-            typed.check()
+            with _naming(name, "TensorProduct"):
+                typed.check()
             weights = self.parameter(f"{name}.weight", sum(typed.weight_sizes()))
         return self.add(name, typed, *inputs, weights)
 
@@ -234,12 +236,13 @@ class GraphBuilder:
             instructions = [
                 (i, k) for i, a in enumerate(left) for k, b in enumerate(right) if a.ir == b.ir
             ]
-        coefficients = linear_coefficients(
-            _pairs(in1),
-            _pairs(out),
-            instructions,
-            path_normalization=path_normalization,  # type: ignore[arg-type]
-        )
+        with _naming(name, "Linear"):
+            coefficients = linear_coefficients(
+                _pairs(in1),
+                _pairs(out),
+                instructions,
+                path_normalization=path_normalization,  # type: ignore[arg-type]
+            )
         paths = tuple(
             LinearPath(i, k, coefficient)
             for (i, k), coefficient in zip(instructions, coefficients, strict=True)
@@ -261,7 +264,8 @@ class GraphBuilder:
         normalization: str = "component",
     ) -> str:
         """Spherical harmonics of one vector per row."""
-        operation = SphericalHarmonics(tuple(degrees), normalize, normalization)  # type: ignore[arg-type]
+        with _naming(name, "SphericalHarmonics"):
+            operation = SphericalHarmonics(tuple(degrees), normalize, normalization)  # type: ignore[arg-type]
         return self.add(name, operation, vectors)
 
     def gather(self, name: str, x: str, index: str) -> str:
@@ -269,11 +273,11 @@ class GraphBuilder:
         return self.add(name, Gather(), x, index)
 
     def scatter_sum(self, name: str, x: str, index: str, *, factor: float = 1.0) -> str:
-        """factor * the sum of x over the rows with one index."""
+        """The sum of x, times a factor, over the rows with one index."""
         return self.add(name, ScatterSum(float(factor)), x, index)
 
     def sum(self, name: str, x: str, *, factor: float = 1.0) -> str:
-        """factor * the sum of x over all rows."""
+        """The sum of x, times a factor, over all rows."""
         return self.add(name, Sum(float(factor)), x)
 
     def norm(self, name: str, x: str) -> str:
@@ -284,7 +288,9 @@ class GraphBuilder:
         self, name: str, length: str, num: int, *, cutoff: float, power: int = 6
     ) -> str:
         """Bessel functions of lengths, with a polynomial cutoff."""
-        return self.add(name, RadialBasis(num, float(cutoff), power), length)
+        with _naming(name, "RadialBasis"):
+            operation = RadialBasis(num, float(cutoff), power)
+        return self.add(name, operation, length)
 
     def activation(self, name: str, x: str, functions: Sequence[ScalarFunction]) -> str:
         """One function per segment of scalars, with second moment 1 like e3nn.nn.Activation."""
@@ -295,10 +301,11 @@ class GraphBuilder:
         self, name: str, x: str, sizes: Sequence[int], *, function: ScalarFunction = "silu"
     ) -> str:
         """A perceptron like e3nn.nn.FullyConnectedNet; makes "<name>.layer0.weight" and so on."""
-        operation = ScalarMLP(tuple(sizes), function, SECOND_MOMENT_SCALES.get(function, 1.0))
+        with _naming(name, "ScalarMLP"):
+            operation = ScalarMLP(tuple(sizes), function, SECOND_MOMENT_SCALES.get(function, 1.0))
         weights = [
             self.parameter(f"{name}.layer{number}.weight", rows * columns)
-            for number, (rows, columns) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+            for number, (rows, columns) in enumerate(pairwise(sizes))
         ]
         return self.add(name, operation, x, *weights)
 
@@ -314,6 +321,22 @@ class GraphBuilder:
     def concat(self, name: str, *values: str) -> str:
         """Values side by side."""
         return self.add(name, Concat(len(values)), *values)
+
+
+@contextmanager
+def _naming(name: str, kind: str) -> Iterator[None]:
+    """Adds a node's name to errors about its arguments.
+
+    Raises:
+        GraphError: in place of any error of the package.
+    """
+    try:
+        yield
+    except TvmEquiError as error:
+        where, _, message = str(error).partition(": ")
+        if where not in ("tensor_product_coefficients", "linear_coefficients"):
+            message = str(error)
+        raise GraphError(f"node {name!r} ({kind}): {message}") from error
 
 
 def _pairs(irreps: str) -> tuple[tuple[int, int], ...]:

@@ -1,8 +1,9 @@
 """Multiply-adds and bytes of operations, kernels and graphs, counted before anything is compiled.
 
-In: operations or kernels. Out: counts per row, and per call for what all rows share. A coupling is counted in
-its cheapest association: both factors first, or the Clebsch-Gordan tensor with the factor that has fewer
-channels (*combine first*), whose result all channels of the other factor share.
+In: operations or kernels. Out: counts per row, and per call for what all rows share. A coupling is
+counted in its cheapest association: both factors first, or the Clebsch-Gordan tensor with the
+factor that has fewer channels (*combine first*), whose result all channels of the other factor
+share.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -131,9 +133,7 @@ def operation_cost(operation: Operation, inputs: Sequence[Type], output: Type) -
             counted = Cost(multiply_adds=_scalar_multiply_adds(operation, inputs, output))
             if not inputs:
                 row_bytes = shared_bytes = 0
-    return Cost(
-        counted.paths, counted.nonzeros, counted.multiply_adds, row_bytes, shared_bytes
-    )
+    return Cost(counted.paths, counted.nonzeros, counted.multiply_adds, row_bytes, shared_bytes)
 
 
 def _scalar_multiply_adds(operation: Operation, inputs: Sequence[Type], output: Type) -> int:
@@ -141,7 +141,7 @@ def _scalar_multiply_adds(operation: Operation, inputs: Sequence[Type], output: 
     dim = output.dim if isinstance(output, ValueType) else 0
     match operation:
         case ScalarMLP(sizes=sizes):
-            hidden = sum(a * b for a, b in zip(sizes[:-1], sizes[1:-1], strict=False))
+            hidden = sum(a * b for a, b in pairwise(sizes[:-1]))
             return hidden + sizes[-2] * operation.num_columns
         case Add(factors=factors):
             return dim * len(factors)

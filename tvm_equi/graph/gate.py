@@ -1,7 +1,7 @@
 """The gate: scalars through a function, other irreps times a function of scalars.
 
-In: a value whose first segments are scalars, gates, then the gated irreps. Out: nodes of existing operations;
-the products are tensor products of mode uuu.
+In: a value whose first segments are scalars, gates, then the gated irreps. Out: nodes of existing
+operations; the products are tensor products of mode uuu.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tvm_equi.graph.types import canonical_irreps, parse_irreps
 
 
 def gate_irreps(scalars: str, gated: str) -> str:
-    """The irreps that `add_gate` takes: scalars, one even scalar per gated channel, the gated irreps."""
+    """The irreps that `add_gate` takes: scalars, a gate per gated channel, the gated irreps."""
     num_gates = sum(irrep.mul for irrep in parse_irreps(gated))
     parts = [canonical_irreps(scalars), f"{num_gates}x0e", canonical_irreps(gated)]
     return "+".join(part for part in parts if part)
@@ -48,7 +48,9 @@ def add_gate(
     """
     wanted = gate_irreps(scalars, gated)
     if build.value(x).irreps != wanted:
-        raise GraphError(f"node {name!r} (gate): x: expected irreps {wanted}, got {build.value(x).irreps}")
+        raise GraphError(
+            f"node {name!r} (gate): x: expected irreps {wanted}, got {build.value(x).irreps}"
+        )
     heads, others = parse_irreps(scalars), parse_irreps(gated)
     gate_segment = len(heads)
     plain = build.slice(f"{name}.scalars", x, [(s, 0, irrep.mul) for s, irrep in enumerate(heads)])

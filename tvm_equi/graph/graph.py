@@ -1,8 +1,8 @@
 """The graph of a model: operations on equivariant values, immutable and always well typed.
 
-In: nodes, each after its inputs, and the names of the outputs. Out: types, a networkx view, a table, a hash.
-Refused, when a graph is made: names used twice, inputs that come later, types that do not fit, rows whose
-number no input tells.
+In: nodes, each after its inputs, and the names of the outputs. Out: types, a networkx view, a
+table, a hash. Refused, when a graph is made: names used twice, inputs that come later, types that
+do not fit, rows whose number no input tells.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class TensorProductGraph:
 
     @property
     def network(self) -> networkx.DiGraph:
-        """A frozen networkx graph: nodes by name, an edge from each value to each node that reads it."""
+        """A frozen networkx graph: an edge from each value to each node that reads it."""
         return _network(self)
 
     @property
@@ -148,7 +148,7 @@ def table_rows(graph: TensorProductGraph) -> list[tuple[str, ...]]:
     Args:
         graph: to print.
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for node in graph.nodes:
         cost = graph.cost(node.name)
         is_product = isinstance(node.operation, TensorProduct | Linear)

@@ -28,7 +28,8 @@ def infer_type(node: Node, types: Mapping[str, Type]) -> Type:
     for name in node.inputs:
         if name not in types:
             raise GraphError(
-                f"node {node.name!r} ({node.kind}): inputs: expected nodes that come before it, got {name!r}"
+                f"node {node.name!r} ({node.kind}): inputs: expected nodes that come before it, "
+                f"got {name!r}"
             )
     try:
         return node.operation.infer([types[name] for name in node.inputs])

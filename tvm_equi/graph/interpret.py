@@ -1,12 +1,14 @@
 """Run a graph in numpy, slowly: the oracle of passes and of compiled graphs.
 
-In: a graph, its inputs and its parameters. Out: its outputs, float64. Nothing is planned, fused or skipped.
+In: a graph, its inputs and its parameters. Out: its outputs, float64. Nothing is planned, fused or
+skipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, singledispatch
 from typing import Any
 
 import numpy as np
@@ -36,7 +38,7 @@ from tvm_equi.graph.operations import (
     TensorProduct,
 )
 from tvm_equi.graph.regions import coupling_part, kernel_of
-from tvm_equi.graph.types import IndexType, Type, ValueType, parse_irreps
+from tvm_equi.graph.types import IndexType, Type, ValueType, irreps_dim, parse_irreps
 
 Array = NDArray[np.float64]
 
@@ -64,7 +66,7 @@ def interpret(graph: TensorProductGraph, given: Mapping[str, Any]) -> dict[str, 
         if node.name not in values:
             arguments = [values[name] for name in node.inputs]
             kinds = [types[name] for name in node.inputs]
-            values[node.name] = _run(node, arguments, kinds, num_rows)
+            values[node.name] = _run(node.operation, _Call(arguments, kinds, num_rows))
     return {name: values[name] for name in graph.outputs}
 
 
@@ -82,55 +84,131 @@ def _take(node: Node, kind: Type, given: Mapping[str, Any], num_rows: dict[str, 
     rows = () if kind.rows == "shared" else (num_rows.setdefault(kind.rows, array.shape[0]),)
     if array.shape != rows + columns:
         raise GraphError(
-            f"interpret: {node.name}: expected shape {list(rows + columns)}, got {list(array.shape)}"
+            f"interpret: {node.name}: expected shape {list(rows + columns)}, "
+            f"got {list(array.shape)}"
         )
     return array
 
 
-def _run(node: Node, given: list[Any], kinds: list[Type], num_rows: dict[str, int]) -> Array:
-    """The value of one node."""
-    match node.operation:
-        case TensorProduct() as product:
-            return _tensor_product(product, given)
-        case Linear() as linear:
-            return _linear(linear, given)
-        case SphericalHarmonics() as harmonics:
-            return _spherical_harmonics(harmonics, given[0])
-        case Gather():
-            gathered: Array = given[0][given[1]]
-            return gathered
-        case ScatterSum(factor=factor):
-            index_type = kinds[1]
-            into = index_type.into if isinstance(index_type, IndexType) else ""
-            total = np.zeros((num_rows[into], given[0].shape[1]))
-            np.add.at(total, given[1], given[0])
-            return factor * total
-        case Sum(factor=factor):
-            return np.asarray(factor * given[0].sum(axis=0))
-        case Add(factors=factors):
-            return np.asarray(sum(f * v for f, v in zip(factors, given, strict=True)))
-        case Slice(parts=parts):
-            blocks = _split(given[0], kinds[0])
-            return _join([blocks[s][..., a:b, :] for s, a, b in parts], kinds[0], given[0])
-        case Concat():
-            return np.concatenate(given, axis=-1)
-        case Norm():
-            blocks = [np.linalg.norm(b, axis=-1, keepdims=True) for b in _split(given[0], kinds[0])]
-            return _join(blocks, kinds[0], given[0])
-        case RadialBasis() as basis:
-            return radial_basis(basis, given[0])
-        case Activation(functions=functions, factors=factors):
-            blocks = [
-                factor * scalar_function(name, block)
-                for name, factor, block in zip(
-                    functions, factors, _split(given[0], kinds[0]), strict=True
-                )
-            ]
-            return _join(blocks, kinds[0], given[0])
-        case ScalarMLP() as mlp:
-            return _mlp(mlp, given)
-        case _:
-            raise GraphError(f"interpret: node {node.name!r}: no rule for {node.kind}")
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a rule sees: the node's inputs, their types, and the number of each kind of rows."""
+
+    values: list[Any]
+    types: list[Type]
+    num_rows: Mapping[str, int]
+
+
+@singledispatch
+def _run(operation: Any, call: _Call) -> Array:
+    """The value of one operation; one rule per class."""
+    raise GraphError(f"interpret: {type(operation).__name__}: expected an operation with a rule")
+
+
+@_run.register
+def _(operation: TensorProduct, call: _Call) -> Array:
+    live, ranges = coupling_part(operation)
+    x, y = call.values[:2]
+    if not live.instructions:
+        return np.zeros((x.shape[0], irreps_dim(operation.irreps_out)))
+    arrays = [x, y]
+    if live.weights != "none":
+        arrays.append(np.concatenate([call.values[2][..., a:b] for a, b in ranges], axis=-1))
+    return evaluate(kernel_of(live), arrays)[0]
+
+
+@_run.register
+def _(operation: Linear, call: _Call) -> Array:
+    out = evaluate(kernel_of(operation), call.values[:2])[0]
+    start = 0
+    offsets = np.cumsum([0, *(irrep.dim for irrep in parse_irreps(operation.irreps_out))])
+    for segment, size in zip(operation.biases, operation.bias_sizes(), strict=True):
+        column = int(offsets[segment])
+        out[:, column : column + size] += call.values[2][..., start : start + size]
+        start += size
+    return out
+
+
+@_run.register
+def _(operation: SphericalHarmonics, call: _Call) -> Array:
+    return spherical_harmonics(operation, call.values[0])
+
+
+@_run.register
+def _(operation: Gather, call: _Call) -> Array:
+    x, index = call.values
+    return np.asarray(x[index])
+
+
+@_run.register
+def _(operation: ScatterSum, call: _Call) -> Array:
+    (x, index), index_type = call.values, call.types[1]
+    into = index_type.into if isinstance(index_type, IndexType) else ""
+    total = np.zeros((call.num_rows[into], x.shape[1]))
+    np.add.at(total, index, x)
+    return operation.factor * total
+
+
+@_run.register
+def _(operation: Sum, call: _Call) -> Array:
+    return np.asarray(operation.factor * call.values[0].sum(axis=0))
+
+
+@_run.register
+def _(operation: Add, call: _Call) -> Array:
+    terms = zip(operation.factors, call.values, strict=True)
+    return np.asarray(sum(factor * value for factor, value in terms))
+
+
+@_run.register
+def _(operation: Slice, call: _Call) -> Array:
+    blocks = _split(call.values[0], call.types[0])
+    chosen = [blocks[segment][..., start:end, :] for segment, start, end in operation.parts]
+    return _join(chosen, call.types[0], call.values[0])
+
+
+@_run.register
+def _(operation: Concat, call: _Call) -> Array:
+    return np.concatenate(call.values, axis=-1)
+
+
+@_run.register
+def _(operation: Norm, call: _Call) -> Array:
+    x, kind = call.values[0], call.types[0]
+    lengths = [np.linalg.norm(block, axis=-1, keepdims=True) for block in _split(x, kind)]
+    return _join(lengths, kind, x)
+
+
+@_run.register
+def _(operation: RadialBasis, call: _Call) -> Array:
+    return radial_basis(operation, call.values[0])
+
+
+@_run.register
+def _(operation: Activation, call: _Call) -> Array:
+    x, kind = call.values[0], call.types[0]
+    applied = [
+        factor * scalar_function(function, block)
+        for function, factor, block in zip(
+            operation.functions, operation.factors, _split(x, kind), strict=True
+        )
+    ]
+    return _join(applied, kind, x)
+
+
+@_run.register
+def _(operation: ScalarMLP, call: _Call) -> Array:
+    x = call.values[0]
+    for number, weights in enumerate(call.values[1:]):
+        rows, columns = operation.sizes[number], operation.sizes[number + 1]
+        matrix = weights.reshape(rows, columns) / np.sqrt(rows)
+        is_last = number == len(operation.sizes) - 2
+        if is_last and operation.columns:
+            matrix = np.concatenate([matrix[:, a:b] for a, b in operation.columns], axis=1)
+        x = x @ matrix
+        if not is_last:
+            x = operation.factor * scalar_function(operation.function, x)
+    return np.asarray(x)
 
 
 def _split(value: Array, kind: Type) -> list[Array]:
@@ -161,45 +239,22 @@ def _join(blocks: Sequence[Array], kind: Type, like: Array) -> Array:
     return np.concatenate([np.zeros((*lead, 0)), *flat], axis=-1)
 
 
-def _tensor_product(product: TensorProduct, given: list[Any]) -> Array:
-    """A product, by the kernel oracle; paths without an invariant tensor give zero."""
-    live, ranges = coupling_part(product)
-    x, y = given[:2]
-    if not live.instructions:
-        return np.zeros((x.shape[0], sum(irrep.dim for irrep in parse_irreps(product.irreps_out))))
-    arrays = [x, y]
-    if live.weights != "none":
-        arrays.append(np.concatenate([given[2][..., a:b] for a, b in ranges], axis=-1))
-    return evaluate(kernel_of(live), arrays)[0]
+def spherical_harmonics(harmonics: SphericalHarmonics, vectors: Array) -> Array:
+    """Degree l from degree l - 1 and the vector, scaled to 1 at the pole (e3nn's y axis).
 
-
-def _linear(linear: Linear, given: list[Any]) -> Array:
-    """A linear layer, by the kernel oracle, and its biases."""
-    out = evaluate(kernel_of(linear), given[:2])[0]
-    start = 0
-    offsets = np.cumsum([0, *(irrep.dim for irrep in parse_irreps(linear.irreps_out))])
-    for segment, size in zip(linear.biases, linear.bias_sizes(), strict=True):
-        column = int(offsets[segment])
-        out[:, column : column + size] += given[2][..., start : start + size]
-        start += size
-    return out
-
-
-def _spherical_harmonics(harmonics: SphericalHarmonics, vectors: Array) -> Array:
-    """Degree l from degree l - 1 and the vector, scaled to e3nn's value at the pole (the y axis)."""
+    Args:
+        harmonics: its degrees and normalization.
+        vectors: [rows, 3].
+    """
     if harmonics.normalize:
         lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
         vectors = vectors / np.maximum(lengths, 1e-12)
     raw = [np.ones((*vectors.shape[:-1], 1))]
     for degree in range(1, max(harmonics.degrees, default=0) + 1):
-        product = np.einsum("...i,...j,ijk->...k", raw[-1], vectors, wigner_3j(degree - 1, 1, degree))
+        coupling = wigner_3j(degree - 1, 1, degree)
+        product = np.einsum("...i,...j,ijk->...k", raw[-1], vectors, coupling)
         raw.append(product / _pole_value(degree))
-    scale = {
-        "component": lambda l: np.sqrt(2 * l + 1),
-        "norm": lambda l: 1.0,
-        "integral": lambda l: np.sqrt((2 * l + 1) / (4 * np.pi)),
-    }[harmonics.normalization]
-    columns = [scale(degree) * raw[degree] for degree in harmonics.degrees]
+    columns = [harmonics.pole_value(degree) * raw[degree] for degree in harmonics.degrees]
     return np.concatenate([np.zeros((*vectors.shape[:-1], 0)), *columns], axis=-1)
 
 
@@ -239,18 +294,3 @@ def scalar_function(name: ScalarFunction, x: Array) -> Array:
                 return np.abs(x)
             case "identity":
                 return x
-
-
-def _mlp(mlp: ScalarMLP, given: list[Any]) -> Array:
-    """Layers of matrix products with the function between them."""
-    x = given[0]
-    for number, weights in enumerate(given[1:]):
-        rows, columns = mlp.sizes[number], mlp.sizes[number + 1]
-        matrix = weights.reshape(rows, columns) / np.sqrt(rows)
-        is_last = number == len(mlp.sizes) - 2
-        if is_last and mlp.columns:
-            matrix = np.concatenate([matrix[:, a:b] for a, b in mlp.columns], axis=1)
-        x = x @ matrix
-        if not is_last:
-            x = mlp.factor * scalar_function(mlp.function, x)
-    return np.asarray(x)

@@ -1,6 +1,7 @@
 """A node of a graph: one operation and the names of what it reads.
 
-In: an operation and names. Out: frozen data. Whether the names exist and fit is the graph's business.
+In: an operation and names. Out: frozen data. Whether the names exist and fit is the graph's
+business.
 """
 
 from __future__ import annotations

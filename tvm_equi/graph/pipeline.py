@@ -1,7 +1,7 @@
 """Passes and the order in which they run.
 
-In: a graph. Out: a graph that computes the same function. A pass is data, so a pipeline prints, compares and
-serves as part of a cache key; an observer between passes can print, time or verify.
+In: a graph. Out: a graph that computes the same function. A pass is data, so a pipeline prints,
+compares and serves as part of a cache key; an observer between passes can print, time or verify.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Operations that do arithmetic on irreps -> kernels.
 
-In: a tensor product or a linear layer. Out: the kernel that computes it, and for a product some of whose
-paths are left out, which of the weights remain.
+In: a tensor product or a linear layer. Out: the kernel that computes it, and for a product some of
+whose paths are left out, which of the weights remain.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 def couples(operation: TensorProduct, instruction: Instruction) -> bool:
-    """Whether an instruction can give anything but zero: parity, triangle, coefficient, multiplicities."""
+    """Whether an instruction can give anything but zero."""
     left, right, out = operation.irreps_of(instruction)
     return (
         instruction.coefficient != 0.0
@@ -37,9 +37,7 @@ def keep_instructions(
     sizes = operation.weight_sizes()
     kept = [is_kept(instruction) for instruction in operation.instructions]
     instructions = tuple(
-        instruction
-        for instruction, keep in zip(operation.instructions, kept, strict=True)
-        if keep
+        instruction for instruction, keep in zip(operation.instructions, kept, strict=True) if keep
     )
     ranges = kept_ranges(sizes, kept)
     has_weights = any(instruction.has_weight for instruction in instructions)
@@ -63,7 +61,7 @@ def kept_ranges(sizes: tuple[int, ...], kept: list[bool]) -> Ranges:
 
 @lru_cache(maxsize=1024)
 def coupling_part(operation: TensorProduct) -> tuple[TensorProduct, Ranges]:
-    """The product without instructions that are zero by symmetry or coefficient, and its weights."""
+    """The product without instructions that can only give zero, and the weights of the rest."""
     return keep_instructions(operation, lambda instruction: couples(operation, instruction))
 
 

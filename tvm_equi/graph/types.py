@@ -1,7 +1,7 @@
 """Types of the values of a graph: irreps, what the rows count, layout and dtype.
 
-In: irreps in e3nn's notation. Out: frozen types that compare, hash and print. Refused: irreps that e3nn
-cannot read, unknown rows, layouts and dtypes.
+In: irreps in e3nn's notation. Out: frozen types that compare, hash and print. Refused: irreps that
+e3nn cannot read, unknown rows, layouts and dtypes.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class ValueType:
     Args:
         irreps: canonical text; see `canonical_irreps`.
         rows: what the leading axis counts.
-        layout: "mul_ir" puts the components of a channel side by side, "ir_mul" the channels of a component.
+        layout: "mul_ir" puts the components of a channel side by side, "ir_mul" the channels of a
+            component.
         dtype: "float32" or "float64".
 
     Raises:
@@ -148,7 +149,7 @@ class ValueType:
 
     @property
     def is_invariant(self) -> bool:
-        """Whether the value has scalars only; any other value loses equivariance by low precision."""
+        """Whether the value has scalars only; others lose equivariance by low precision."""
         return all(item.degree == 0 for item in self.segments)
 
     def __str__(self) -> str:

@@ -45,10 +45,17 @@ MAX_UNROLLED = 8
 
 @dataclass(frozen=True)
 class Roles:
-    """Which slots of a path play which role, and which letters run over lanes and over the loop."""
+    """Which slots of a path play which role, and which letters run over lanes and over the loop.
+
+    Args:
+        form: the contraction.
+        path: one of its paths.
+        rows: if above 0, that many rows run over the lanes in place of a letter.
+    """
 
     form: Contraction
     path: Path
+    rows: int = 0
 
     @cached_property
     def spread(self) -> int:
@@ -80,13 +87,13 @@ class Roles:
 
     @property
     def common_has_lanes(self) -> bool:
-        """Whether y has the lane letter too (mode uuu)."""
-        return self.path.channels[self.common] == self.lane
+        """Whether y has lanes too (mode uuu, and rows in lanes)."""
+        return self.rows > 0 or self.path.channels[self.common] == self.lane
 
     @cached_property
     def extent(self) -> int:
         """Number of lanes."""
-        return self.path.extent(self.lane)
+        return self.rows or self.path.extent(self.lane)
 
     @cached_property
     def loop(self) -> int:
@@ -96,7 +103,7 @@ class Roles:
     def channels(self, slot: int, o: Expr) -> Channels:
         """The lanes of a slot's segment at loop index o."""
         pattern = self.path.channels[slot]
-        if len(pattern) == 1:
+        if len(pattern) == 1 or self.rows:
             return Channels()
         if self.lane == "v":
             return Channels(o * self.path.extent("v"), 1)
@@ -122,6 +129,7 @@ class _Scope:
     block: Block
     spread: dict[str, list[Expr]] = field(default_factory=dict)
     spread_sums: dict[str, list[list[Expr]]] = field(default_factory=dict)
+    common: dict[tuple[str, int], list[Expr]] = field(default_factory=dict)
     common_sums: dict[tuple[str, int, int], Expr] = field(default_factory=dict)
 
 
@@ -133,14 +141,15 @@ class Couple:
         steps: its steps; none reads what another writes.
         storage: where the values are.
         lanes: vector lanes of the target.
+        rows: if above 0, rows that run over the lanes; `storage` then has rows in lanes.
     """
 
     def __init__(
-        self, form: Contraction, steps: list[Step], storage: Storage, lanes: int
+        self, form: Contraction, steps: list[Step], storage: Storage, lanes: int, rows: int = 0
     ) -> None:
         """Works out roles, groups of paths and the tables that they need."""
         self.form, self.steps, self.storage, self.lanes = form, steps, storage, lanes
-        self.roles = [Roles(form, path) for path in form.paths]
+        self.roles = [Roles(form, path, rows) for path in form.paths]
         self._tables: dict[tuple[int, str], tuple[Expr, dict[tuple[int, int], int], int]] = {}
         self._sums: dict[tuple[str, int, int], Expr] = {}
 
@@ -183,7 +192,7 @@ class Couple:
             index = {pair: position for position, pair in enumerate(roles.pattern)}
             for name in self._common_names(roles):
                 size = max(1, roles.loop * len(index))
-                buffer = T.alloc_buffer((size,), dtype, scope="local")
+                buffer = T.alloc_buffer((size,), dtype, scope="global")
                 self._tables[number, name] = (buffer, index, len(index))
             segment = roles.path.segments[roles.common]
             dim = self.form.operands[roles.common].segments[segment].dim
@@ -192,7 +201,7 @@ class Couple:
                 key = (step.target, segment, width)
                 if key not in self._sums:
                     vector = vector_dtype(dtype, width)
-                    self._sums[key] = T.alloc_buffer((roles.loop * dim,), vector, scope="local")
+                    self._sums[key] = T.alloc_buffer((roles.loop * dim,), vector, scope="global")
 
     def _combine(self, r: Expr) -> None:
         """A[i, k] = sum_j C[i, j, k] y[j], and zeroes the sums."""
@@ -273,7 +282,7 @@ class Couple:
                 if position + 1 == len(group) or self._common_segment(
                     group[position + 1]
                 ) != self._common_segment(number):
-                    self._flush_common_sums(scope)
+                    self._flush_common_sums(scope, number, r, flags)
             for name, sums in scope.spread_sums.items():
                 values = [total(s) if s else zeros(self.storage.dtype, block.width) for s in sums]
                 self.storage.write(name, segment, r, block, values, add=spread_adds[name])
@@ -288,11 +297,22 @@ class Couple:
         roles = self.roles[number]
         return roles.path.segments[roles.common]
 
-    def _flush_common_sums(self, scope: _Scope) -> None:
-        """Adds running sums of gradients to y to their sums over lanes."""
-        for (name, segment, j), value in scope.common_sums.items():
-            buffer = self._sums[name, segment, scope.block.width]
-            T.buffer_store(buffer, buffer[j] + value, [j])
+    def _flush_common_sums(
+        self, scope: _Scope, number: int, r: Expr, flags: dict[tuple[int, str, int], bool]
+    ) -> None:
+        """Adds running sums of gradients to y to their sums over lanes, or to y's gradient if it has lanes."""
+        block, dim = scope.block, self.roles[number].coefficients.shape[1]
+        for name, segment in dict.fromkeys((name, seg) for name, seg, _ in scope.common_sums):
+            sums = {j: v for (n, s, j), v in scope.common_sums.items() if (n, s) == (name, segment)}
+            if self.roles[number].common_has_lanes:
+                zero = zeros(self.storage.dtype, block.width)
+                values = [sums.get(j, zero) for j in range(dim)]
+                add = flags[number, name, segment]
+                self.storage.write(name, segment, r, block, values, add=add)
+                continue
+            buffer = self._sums[name, segment, block.width]
+            for j, value in sums.items():
+                T.buffer_store(buffer, buffer[j] + value, [j])
         scope.common_sums.clear()
 
     def _write_flags(self, group: list[int]) -> dict[tuple[int, str, int], bool]:
@@ -312,7 +332,8 @@ class Couple:
                     continue
                 key = (name, roles.path.segments[slot])
                 flags[(number, *key)] = self.storage.adds(*key) or key in seen
-                seen.add(key)
+                if slot != roles.common:
+                    seen.add(key)
         return flags
 
 
@@ -368,7 +389,7 @@ class _PathEmitter:
         """One register for each component of each value computed in a slot."""
         vector = vector_dtype(self.dtype, self.block.width)
         return {
-            step.target: [T.alloc_buffer((1,), vector, scope="local") for _ in range(dim)]
+            step.target: [T.alloc_buffer((1,), vector, scope="global") for _ in range(dim)]
             for step in self.steps
             if step.output == slot
         }
@@ -453,7 +474,10 @@ class _PathEmitter:
             return splat(buffer[self._o * stride + index[i, k]], self.block.width)
         if name not in self._laned:
             segment = self.roles.path.segments[self.roles.common]
-            y = self.storage.read(name, segment, self.r, self.block)
+            if (name, segment) not in self.scope.common:
+                read = self.storage.read(name, segment, self.r, self.block)
+                self.scope.common[name, segment] = read
+            y = self.scope.common[name, segment]
             coefficients = self.roles.coefficients
             self._laned[name] = {
                 (i, k): T.bind(total([self._scaled(y[j], coefficients[i, j, k])
@@ -523,8 +547,9 @@ class _PathEmitter:
             if step.target == name:
                 by_product.setdefault(step.operands[roles.product], []).append(step)
         segment, dim = roles.path.segments[roles.common], roles.coefficients.shape[1]
+        terms: dict[int, list[Expr]] = {}
         sums: dict[tuple[str, int, int], Expr] = {}
-        if roles.loop == 1 and not roles.common_has_lanes:
+        if roles.loop == 1:
             sums = self.scope.common_sums
         for product, steps in by_product.items():
             s, z = self._weighted_sum(steps), self._product(product)
@@ -532,13 +557,11 @@ class _PathEmitter:
                 outer = T.bind(s[i] * z[k])
                 for j in np.flatnonzero(roles.coefficients[i, :, k]):
                     term = self._scaled(outer, roles.coefficients[i, j, k])
-                    key = (name, segment, int(j))
-                    sums[key] = T.bind(sums[key] + term if key in sums else term)
-        if roles.common_has_lanes:
-            zero = zeros(self.dtype, self.block.width)
-            values = [sums.get((name, segment, j), zero) for j in range(dim)]
-            self._write(name, roles.common, 0, values)
-        elif roles.loop > 1:
+                    terms.setdefault(int(j), []).append(term)
+        for j, some in terms.items():
+            key = (name, segment, j)
+            sums[key] = T.bind(total([sums[key], *some] if key in sums else some))
+        if roles.loop > 1:
             buffer = self.couple._sums[name, segment, self.block.width]
             for (_, _, j), value in sums.items():
                 index = self._o * dim + j

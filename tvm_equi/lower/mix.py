@@ -150,7 +150,7 @@ class _RowPath:
         sums = {
             step.target: [
                 [
-                    T.alloc_buffer((1,), vector_dtype(dtype, block.width), scope="local")
+                    T.alloc_buffer((1,), vector_dtype(dtype, block.width), scope="global")
                     for _ in range(self.dim)
                 ]
                 for block in blocks
@@ -313,7 +313,7 @@ class _TilePath:
         sums = [
             [
                 [
-                    T.alloc_buffer((1,), vector_dtype(dtype, block.width), scope="local")
+                    T.alloc_buffer((1,), vector_dtype(dtype, block.width), scope="global")
                     for _ in range(self.dim)
                 ]
                 for _ in tile

@@ -17,6 +17,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_equi.algebra.contraction import Contraction
 from tvm_equi.algebra.kernel import Kernel, Step
 from tvm_equi.lower.couple import Couple, Roles
 from tvm_equi.lower.mix import Mix
@@ -64,6 +65,27 @@ def bundles(kernel: Kernel) -> list[Bundle]:
         groups[position][1].append(step)
         complete[step.target] = max(position, complete.get(step.target, -1))
     return [Bundle(contraction, tuple(steps)) for contraction, steps in groups]
+
+
+def fits_row_lanes(form: Contraction) -> bool:
+    """Whether rows can run over the lanes: every irrep has one channel, and no operand is shared."""
+    return (
+        form.family == "couple"
+        and bool(form.paths)
+        and all(extent == 1 for path in form.paths for _, extent in path.extents)
+        and all(operand.rows == "row" for operand in form.operands)
+    )
+
+
+def row_tile(kernel: Kernel, groups: list[Bundle], decisions: Decisions) -> int:
+    """Rows of a tile: a vector of them where rows run over lanes, some where a matrix is shared, else one."""
+    forms = [kernel.contractions[bundle.contraction] for bundle in groups]
+    tile = 1
+    if any(form.family == "mix" and form.operands[1].rows == "shared" for form in forms):
+        tile = decisions.row_tile
+    if any(fits_row_lanes(form) for form in forms):
+        tile = max(tile, decisions.lanes)
+    return tile
 
 
 def staged_segments(kernel: Kernel, groups: list[Bundle]) -> dict[str, list[int]]:
@@ -159,7 +181,7 @@ class _Lowering:
             for number, b in enumerate(self.bundles)
             if kernel.contractions[b.contraction].family == "mix"
         }
-        self.tile = decisions.row_tile if any(m.is_shared for m in self.mixes.values()) else 1
+        self.tile = row_tile(kernel, self.bundles, decisions)
 
     def emit(self) -> None:
         """Transposes shared weights, then runs chunks of rows."""
@@ -215,15 +237,17 @@ class _Lowering:
         for name in self.kernel.temporaries:
             operand = self.kernel.operand(name)
             size = max(1, self.tile * operand.dim)
-            buffer = T.alloc_buffer((size,), self.dtype, scope="local")
-            self.places[name] = Place(operand, buffer, is_local=True)
+            buffer = T.alloc_buffer((size,), self.dtype, scope="global")
+            is_single = all(segment.mul <= 1 for segment in operand.segments)
+            rows = self.tile if is_single and self.tile > 1 else 0
+            self.places[name] = Place(operand, buffer, is_local=True, rows_last=rows)
 
         for name, segments in staged_segments(self.kernel, self.bundles).items():
             place = self.places[name]
             buffers = []
             for segment in segments:
                 size = self.tile * place.operand.segments[segment].size
-                buffers.append((segment, T.alloc_buffer((size,), self.dtype, scope="local")))
+                buffers.append((segment, T.alloc_buffer((size,), self.dtype, scope="global")))
             self.places[name] = replace(place, staged=tuple(buffers))
 
     def _stage(
@@ -251,6 +275,9 @@ class _Lowering:
                 T.writes()
                 if number in self.mixes and self.mixes[number].is_shared:
                     self.mixes[number].emit_tile(storage, num_rows)
+                elif num_rows > 1 and fits_row_lanes(form):
+                    lanes, steps = self.decisions.lanes, list(bundle.steps)
+                    Couple(form, steps, storage.rows_in_lanes(), lanes, num_rows).emit(0)
                 else:
                     with _each_row(num_rows) as r:
                         self._emit_row(number, bundle, storage, r)

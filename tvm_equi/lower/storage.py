@@ -38,6 +38,7 @@ class Place:
         is_local: a temporary, whose rows are those of the tile.
         is_partial: a shared output: one row of partial sums for each chunk of rows, only ever added to.
         staged: (segment, flat buffer [rows * size]) of segments that the tile keeps in ir_mul layout of its own.
+        rows_last: the number of rows of the tile, for a temporary whose rows lie side by side, [dim * rows]; else 0.
     """
 
     operand: Operand
@@ -45,24 +46,29 @@ class Place:
     is_local: bool = False
     is_partial: bool = False
     staged: tuple[tuple[int, Any], ...] = ()
+    rows_last: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Location:
-    """Where a segment lies for one row: element (channel, component) is buffer[lead, start + ...]."""
+    """Where a segment lies for one row: element (channel, component) is buffer[lead, address]."""
 
     buffer: Any
     lead: tuple[Expr, ...]
     start: Expr
     mul: int
     dim: int
-    is_interleaved: bool
+    channel_stride: int
+    component_stride: int
+
+    @property
+    def is_interleaved(self) -> bool:
+        """Whether the components of a channel lie side by side."""
+        return self.dim > 1 and self.component_stride == 1 and self.channel_stride == self.dim
 
     def address(self, channel: Expr, component: int) -> Expr:
         """The last index of an element."""
-        if self.is_interleaved:
-            return self.start + channel * self.dim + component
-        return self.start + component * self.mul + channel
+        return self.start + channel * self.channel_stride + component * self.component_stride
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,12 @@ class Storage:
         self.dtype = dtype
         self._written: set[tuple[str, int]] = set()
 
+    def rows_in_lanes(self) -> RowLanes:
+        """The same tile, written state included, with rows in lanes."""
+        view = RowLanes(self.places, self.row, self.chunk, self.dtype)
+        view._written = self._written
+        return view
+
     def operand(self, name: str) -> Operand:
         """The type of a value."""
         return self.places[name].operand
@@ -102,17 +114,19 @@ class Storage:
         mul, dim = operand.segments[segment].mul, operand.segments[segment].dim
         staged = dict(place.staged)
         if segment in staged and not in_place:
-            return _Location(staged[segment], (), r * (mul * dim), mul, dim, is_interleaved=False)
-        lead: tuple[Expr, ...] = ()
-        start: Expr = operand.offsets[segment]
+            return _Location(staged[segment], (), r * (mul * dim), mul, dim, 1, mul)
+        offset: Expr = operand.offsets[segment]
+        strides = (dim, 1) if operand.layout == "mul_ir" else (1, mul)
         if place.is_partial:
-            lead = (self.chunk,)
-        elif place.is_local:
-            start = r * operand.dim + start
-        elif operand.rows == "row":
-            lead = (self.row + r,)
-        is_interleaved = operand.layout == "mul_ir" and dim > 1
-        return _Location(place.buffer, lead, start, mul, dim, is_interleaved)
+            return _Location(place.buffer, (self.chunk,), offset, mul, dim, *strides)
+        if place.rows_last:
+            rows = place.rows_last
+            strides = (strides[0] * rows, strides[1] * rows)
+            return _Location(place.buffer, (), offset * rows + r, mul, dim, *strides)
+        if place.is_local:
+            return _Location(place.buffer, (), r * operand.dim + offset, mul, dim, *strides)
+        lead = (self.row + r,) if operand.rows == "row" else ()
+        return _Location(place.buffer, lead, offset, mul, dim, *strides)
 
     def scalar(self, name: str, segment: int, r: Expr, channel: Expr, component: int) -> Expr:
         """One element."""
@@ -173,13 +187,19 @@ class Storage:
         if self.adds(name, segment):
             return
         at = self._locate(name, segment, r)
+        self.mark(name, segment)
+        if self.places[name].rows_last:
+            for channel in range(at.mul):
+                for i in range(at.dim):
+                    zero = zeros(self.dtype, 1)
+                    T.buffer_store(at.buffer, zero, [*at.lead, at.address(channel, i)])
+            return
 
         def emit(block: Block) -> None:
             zero = zeros(self.dtype, block.width)
             store(at.buffer, at.lead, at.start + block.base, zero, block.width, block.valid)
 
         each_block(at.mul * at.dim, lanes, emit)
-        self.mark(name, segment)
 
     def unwritten(self, name: str) -> list[int]:
         """Non-empty segments of a value that nothing has written yet."""
@@ -200,14 +220,11 @@ def _read(at: _Location, block: Block, channels: Channels) -> list[Expr]:
             for q, valid in enumerate(_chunk_lengths(block, at.dim))
         ]
         return deinterleave(chunks, block.width)
-    addresses = [at.address(first, i) for i in range(at.dim)]
-    if channels.stride == 1:
-        return [
-            T.bind(load(at.buffer, at.lead, address, block.width, block.valid))
-            for address in addresses
-        ]
-    step = channels.stride * (at.dim if at.is_interleaved else 1)
-    return [T.bind(load_strided(at.buffer, at.lead, a, step, block)) for a in addresses]
+    step = channels.stride * at.channel_stride
+    return [
+        T.bind(load_strided(at.buffer, at.lead, at.address(first, i), step, block))
+        for i in range(at.dim)
+    ]
 
 
 def _write(at: _Location, block: Block, channels: Channels, values: Sequence[Expr]) -> None:
@@ -219,13 +236,64 @@ def _write(at: _Location, block: Block, channels: Channels, values: Sequence[Exp
         for q, (chunk, valid) in enumerate(zip(chunks, _chunk_lengths(block, at.dim), strict=True)):
             store(at.buffer, at.lead, start + q * block.width, chunk, block.width, valid)
         return
-    step = channels.stride * (at.dim if at.is_interleaved else 1)
+    step = channels.stride * at.channel_stride
     for i, value in enumerate(values):
-        address = at.address(first, i)
-        if channels.stride == 1:
-            store(at.buffer, at.lead, address, value, block.width, block.valid)
-        else:
-            store_strided(at.buffer, at.lead, address, step, value, block)
+        store_strided(at.buffer, at.lead, at.address(first, i), step, value, block)
+
+
+class RowLanes(Storage):
+    """The same values with the rows of a tile in lanes, for segments of one channel.
+
+    Where irreps have a single channel, the lanes of a vector hold that many rows instead: a block's base is the first
+    of its rows, relative to the tile.
+    """
+
+    def read(
+        self, name: str, segment: int, r: Expr, block: Block, channels: Channels | None = None
+    ) -> list[Expr]:
+        """Every component of a segment of one channel, for the block's rows."""
+        del channels
+        return [
+            T.bind(self._load(name, segment, r, block, i))
+            for i in range(self.operand(name).segments[segment].dim)
+        ]
+
+    def write(
+        self,
+        name: str,
+        segment: int,
+        r: Expr,
+        block: Block,
+        values: Sequence[Expr],
+        *,
+        add: bool,
+        channels: Channels | None = None,
+    ) -> None:
+        """Stores, or adds, every component of a segment of one channel, for the block's rows."""
+        if add:
+            old = self.read(name, segment, r, block)
+            values = [a + b for a, b in zip(old, values, strict=True)]
+        for i, value in enumerate(values):
+            bound = T.bind(value)
+            if self.places[name].rows_last:
+                at = self._locate(name, segment, r + block.base)
+                store(at.buffer, at.lead, at.address(0, i), bound, block.width, block.valid)
+                continue
+            for lane in range(block.valid):
+                at = self._locate(name, segment, r + block.base + lane)
+                scalar = bound if block.width == 1 else T.Shuffle([bound], [lane])
+                T.buffer_store(at.buffer, scalar, [*at.lead, at.address(0, i)])
+
+    def _load(self, name: str, segment: int, r: Expr, block: Block, component: int) -> Expr:
+        if self.places[name].rows_last:
+            at = self._locate(name, segment, r + block.base)
+            return load(at.buffer, at.lead, at.address(0, component), block.width, block.valid)
+        lanes = []
+        for lane in range(block.valid):
+            at = self._locate(name, segment, r + block.base + lane)
+            lanes.append(at.buffer[(*at.lead, at.address(0, component))])
+        lanes += [zeros(self.dtype, 1)] * (block.width - block.valid)
+        return lanes[0] if block.width == 1 else T.Shuffle(lanes, list(range(block.width)))
 
 
 def _chunk_lengths(block: Block, dim: int) -> list[int]:

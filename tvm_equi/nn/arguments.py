@@ -1,12 +1,13 @@
 """Checks of what users pass to the modules.
 
-In: arguments of constructors and of `forward`. Out: the same, parsed. Each refusal is an `ArgumentError` or
-`ArgumentTypeError` that names the argument, what was expected and what came.
+In: arguments of constructors and of `forward`. Out: the same, parsed. Each refusal is an
+`ArgumentError` or `ArgumentTypeError` that names the argument, what was expected and what came.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from e3nn.o3 import Irrep, Irreps
@@ -15,6 +16,8 @@ from tvm_equi.algebra.contraction import LAYOUTS, Layout
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, unknown_choice
 
 DTYPES = (torch.float32, torch.float64)
+
+Choice = TypeVar("Choice", bound=str)
 
 Batch = Sequence[int]
 """Sizes of the leading dimensions."""
@@ -65,14 +68,16 @@ def degrees(irreps: Irreps) -> tuple[tuple[int, int], ...]:
     return tuple((mul, ir.l) for mul, ir in irreps)
 
 
-def check_choice(where: str, argument: str, choices: Collection[str], value: object) -> None:
-    """Refuses a value outside a closed set.
+def parse_choice(where: str, argument: str, choices: Sequence[Choice], value: object) -> Choice:
+    """The value, if it is one of a closed set.
 
     Raises:
-        ArgumentError: the value is none of the choices.
+        ArgumentError: it is none of the choices.
     """
-    if value not in choices:
-        raise ArgumentError(unknown_choice(where, argument, choices, value))
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise ArgumentError(unknown_choice(where, argument, choices, value))
 
 
 def parse_layout(where: str, layout: str) -> Layout:
@@ -81,10 +86,29 @@ def parse_layout(where: str, layout: str) -> Layout:
     Raises:
         ArgumentError: it is not.
     """
-    for known in LAYOUTS:
-        if layout == known:
-            return known
-    raise ArgumentError(unknown_choice(where, "layout", LAYOUTS, layout))
+    return parse_choice(where, "layout", LAYOUTS, layout)
+
+
+def parse_features(where: str, f_in: int | None, f_out: int | None) -> tuple[int, ...]:
+    """(f_in, f_out) of a linear layer, or () where neither is given.
+
+    Raises:
+        ArgumentError: only one is given, or one is negative.
+        ArgumentTypeError: one is no integer.
+    """
+    if (f_in is None) != (f_out is None):
+        missing, given = ("f_in", "f_out") if f_in is None else ("f_out", "f_in")
+        raise ArgumentError(
+            f"{where}: {missing}: expected a number where {given} is given, got None"
+        )
+    if f_in is None or f_out is None:
+        return ()
+    for argument, size in (("f_in", f_in), ("f_out", f_out)):
+        if not isinstance(size, int):
+            raise ArgumentTypeError(f"{where}: {argument}: expected an integer, got {size!r}")
+        if size < 0:
+            raise ArgumentError(f"{where}: {argument}: expected a number >= 0, got {size}")
+    return f_in, f_out
 
 
 def parse_variances(where: str, argument: str, value: object, irreps: Irreps) -> list[float]:
@@ -96,7 +120,9 @@ def parse_variances(where: str, argument: str, value: object, irreps: Irreps) ->
     """
     if value is None:
         return [1.0] * len(irreps)
-    expected = f"{where}: {argument}: expected {len(irreps)} variances >= 0, one per irrep of {irreps}"
+    expected = (
+        f"{where}: {argument}: expected {len(irreps)} variances >= 0, one per irrep of {irreps}"
+    )
     if not isinstance(value, Iterable):
         raise ArgumentTypeError(f"{expected}, got {value!r}")
     try:
@@ -160,13 +186,13 @@ def check_operand(
         )
     if tensor.dtype != like.dtype:
         raise ArgumentTypeError(
-            f"{where}: {argument}: expected {_name(like.dtype)} as the first input has, got {_name(tensor.dtype)}; "
-            f"cast with .to(torch.{_name(like.dtype)})"
+            f"{where}: {argument}: expected {_name(like.dtype)} as the first input has, "
+            f"got {_name(tensor.dtype)}; cast with .to(torch.{_name(like.dtype)})"
         )
     if tensor.device.type != "cpu":
         raise ArgumentError(
-            f"{where}: {argument}: expected a tensor on the CPU, for which kernels are compiled, got one on "
-            f"{str(tensor.device)!r}; move the module and its inputs there"
+            f"{where}: {argument}: expected a tensor on the CPU, for which kernels are compiled, "
+            f"got one on {str(tensor.device)!r}; move the module and its inputs there"
         )
     if tensor.dim() == 0 or tensor.shape[-1] != columns:
         raise ArgumentError(

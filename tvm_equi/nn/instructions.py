@@ -1,7 +1,8 @@
-"""e3nn's instructions of a tensor product, parsed.
+"""e3nn's instructions of tensor products and linear layers, parsed.
 
-In: tuples (i_in1, i_in2, i_out, mode, has_weight[, path_weight]). Out: `Instruction`s with the shape of their weights.
-Refused: indices out of range, unknown modes, multiplicities that do not fit a mode, and irreps that do not couple.
+In: tuples (i_in1, i_in2, i_out, mode, has_weight[, path_weight]). Out: `Instruction`s with the
+shape of their weights. Refused: indices out of range, unknown modes, multiplicities that do not fit
+a mode, and irreps that do not couple.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Instruction(NamedTuple):
         i_out: index into the irreps of the output.
         connection_mode: which multiplicities are connected, e.g. "uvu".
         has_weight: whether weights multiply the path.
-        path_weight: as given by the user, or, in a module, the final factor of the Wigner 3j symbol.
+        path_weight: as given by the user, or, in a module, the final factor of the Wigner 3j
+            symbol.
         path_shape: shape of the weights.
     """
 
@@ -92,10 +94,7 @@ def parse_instructions(
             ("i_in2", i_in2, in2),
             ("i_out", i_out, out),
         ):
-            if not 0 <= index < len(irreps):
-                raise ArgumentError(
-                    f"{at}.{name}: expected 0 <= index < {len(irreps)} for irreps {irreps}, got {index}"
-                )
+            _check_index(f"{at}.{name}", index, irreps)
         if mode not in MODES:
             raise ArgumentError(unknown_choice(where, f"instructions[{number}].mode", MODES, mode))
         _check_coupling(at, in1[i_in1].ir, in2[i_in2].ir, out[i_out].ir)
@@ -108,7 +107,9 @@ def parse_instructions(
 
 def _fields(at: str, entry: Sequence[Any]) -> tuple[int, int, int, str, bool, float]:
     """The fields of one tuple, with the default path weight filled in."""
-    expected = f"{at}: expected (i_in1, i_in2, i_out, mode, has_weight[, path_weight]), got {entry!r}"
+    expected = (
+        f"{at}: expected (i_in1, i_in2, i_out, mode, has_weight[, path_weight]), got {entry!r}"
+    )
     try:
         i_in1, i_in2, i_out, mode, has_weight, *rest = entry
         indices = [index.__index__() for index in (i_in1, i_in2, i_out)]
@@ -124,6 +125,14 @@ def _fields(at: str, entry: Sequence[Any]) -> tuple[int, int, int, str, bool, fl
     return indices[0], indices[1], indices[2], mode, bool(has_weight), path_weight
 
 
+def _check_index(at: str, index: int, irreps: Irreps) -> None:
+    """Refuses an index that the irreps do not have; a negative one does not count from the end."""
+    if not 0 <= index < len(irreps):
+        raise ArgumentError(
+            f"{at}: expected 0 <= index < {len(irreps)} for irreps {irreps}, got {index}"
+        )
+
+
 def _check_coupling(at: str, ir1: Any, ir2: Any, ir_out: Any) -> None:
     """Refuses irreps that parity or the triangle inequality forbids."""
     allowed = list(ir1 * ir2)
@@ -137,7 +146,7 @@ def _check_coupling(at: str, ir1: Any, ir2: Any, ir_out: Any) -> None:
 def _check_mode(
     at: str, mode: str, has_weight: bool, muls: tuple[int, int, int], shape: tuple[int, ...]
 ) -> None:
-    """Refuses multiplicities that do not fit a mode; like e3nn, not where a path has no channels."""
+    """Refuses multiplicities that do not fit a mode; as e3nn, not of a path without channels."""
     u, v, w = muls
     facts = MODES[mode]
     if facts.needs_weight and not has_weight:
@@ -146,7 +155,91 @@ def _check_mode(
         return
     if not facts.fits(u, v, w):
         raise ArgumentError(
-            f"{at}: expected {facts.demand} for mode {mode!r}, got mul_in1={u}, mul_in2={v}, mul_out={w}"
+            f"{at}: expected {facts.demand} for mode {mode!r}, "
+            f"got mul_in1={u}, mul_in2={v}, mul_out={w}"
         )
     if mode == "uuw" and not has_weight and w != 1:
         raise ArgumentError(f"{at}: expected mul_out = 1 for mode 'uuw' without weights, got {w}")
+
+
+BIAS = -1
+"""`i_in` of the instruction that adds a bias."""
+
+
+class LinearInstruction(NamedTuple):
+    """One path of a linear layer, with e3nn's field names.
+
+    Args:
+        i_in: index into the irreps of the input, `BIAS` for a bias.
+        i_out: index into the irreps of the output.
+        path_shape: shape of the weights.
+        path_weight: factor of the weights.
+    """
+
+    i_in: int
+    i_out: int
+    path_shape: tuple[int, ...]
+    path_weight: float
+
+
+def parse_pairs(
+    where: str, first: Irreps, last: Irreps, instructions: Iterable[Sequence[int]] | None
+) -> list[tuple[int, int]]:
+    """(i_in, i_out) of each path of a linear layer; None for every pair of equal irreps.
+
+    Raises:
+        ArgumentError: an index out of range, or a pair of different irreps.
+        ArgumentTypeError: an entry that is no pair of integers.
+    """
+    if instructions is None:
+        return [
+            (i, k)
+            for i, (_, ir_in) in enumerate(first)
+            for k, (_, ir_out) in enumerate(last)
+            if ir_in == ir_out
+        ]
+    pairs = []
+    for number, entry in enumerate(instructions):
+        at = f"{where}: instructions[{number}]"
+        try:
+            i, k = (index.__index__() for index in entry)
+        except (TypeError, AttributeError) as error:
+            raise ArgumentTypeError(f"{at}: expected (i_in, i_out), got {entry!r}") from error
+        except ValueError as error:
+            raise ArgumentError(f"{at}: expected (i_in, i_out), got {entry!r}") from error
+        _check_index(f"{at}.i_in", i, first)
+        _check_index(f"{at}.i_out", k, last)
+        if first[i].ir != last[k].ir:
+            raise ArgumentError(
+                f"{at}: expected equal irreps of input and output, "
+                f"got {first[i].ir} and {last[k].ir}"
+            )
+        pairs.append((i, k))
+    return pairs
+
+
+def parse_biases(
+    where: str, irreps: Irreps, biases: bool | Sequence[bool] | None
+) -> Sequence[bool]:
+    """Whether each irrep of a linear layer's output has a bias; True for all scalars.
+
+    Raises:
+        ArgumentError: a wrong number of entries, or a bias of what is no scalar.
+        ArgumentTypeError: no list.
+    """
+    if biases is None or isinstance(biases, bool):
+        return [bool(biases) and ir.is_scalar() for _, ir in irreps]
+    if not isinstance(biases, Sequence):
+        raise ArgumentTypeError(f"{where}: biases: expected a list of bool, got {biases!r}")
+    if len(biases) != len(irreps):
+        raise ArgumentError(
+            f"{where}: biases: expected {len(irreps)} entries, one per irrep of {irreps}, "
+            f"got {len(biases)}"
+        )
+    for number, (has_bias, (_, ir)) in enumerate(zip(biases, irreps, strict=True)):
+        if has_bias and not ir.is_scalar():
+            raise ArgumentError(
+                f"{where}: biases[{number}]: expected False for {ir}, as only 0e is invariant, "
+                "got True"
+            )
+    return biases

@@ -1,8 +1,8 @@
 """e3nn's `TensorProduct` on a compiled kernel.
 
-In: e3nn's constructor arguments and a layout. Out: a module with e3nn's state dict, weight order and results, whose
-derivatives of any order are compiled kernels too. Refused: `compile_right`, and what e3nn refuses, with an
-`ArgumentError` that says why.
+In: e3nn's constructor arguments and a layout. Out: a module with e3nn's state dict, weight order
+and results, whose derivatives of any order are compiled kernels too. Refused: `compile_right`, and
+what e3nn refuses, with an `ArgumentError` that says why.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ import torch
 from e3nn.o3 import Irreps
 
 from tvm_equi.algebra.contraction import Layout
-from tvm_equi.algebra.normalization import tensor_product_coefficients
+from tvm_equi.algebra.normalization import (
+    IrrepNormalization,
+    PathNormalization,
+    tensor_product_coefficients,
+)
 from tvm_equi.algebra.products import Instruction as KernelInstruction
 from tvm_equi.algebra.products import tensor_product_kernel
 from tvm_equi.errors import ArgumentError, UnsupportedError
 from tvm_equi.nn.arguments import (
     broadcast_batch,
-    check_choice,
     check_operand,
     degrees,
     flatten_rows,
+    parse_choice,
     parse_irreps,
     parse_layout,
     parse_variances,
@@ -42,6 +46,10 @@ Weight = torch.Tensor | Sequence[torch.Tensor] | None
 """What `forward` takes as weights: one tensor, or one for each weighted instruction."""
 
 
+IRREP_NORMALIZATIONS: tuple[IrrepNormalization, ...] = ("component", "norm", "none")
+PATH_NORMALIZATIONS: tuple[PathNormalization, ...] = ("element", "path", "none")
+
+
 class TensorProduct(WeightedModule):
     """Tensor product with parametrised paths, as `e3nn.o3.TensorProduct`.
 
@@ -55,13 +63,14 @@ class TensorProduct(WeightedModule):
         out_var: wanted variance of each irrep of the output; None for all 1.
         irrep_normalization: "component" (default), "norm" or "none".
         path_normalization: "element" (default), "path" or "none".
-        internal_weights: whether the module owns its weights; by default where they are shared and there are some.
+        internal_weights: whether the module owns its weights; by default where they are shared and
+            there are some.
         shared_weights: whether all rows have the same weights; True by default.
         compile_left_right: False for a module that is never called.
         compile_right: True is refused.
         normalization: deprecated name of `irrep_normalization`.
-        layout: "mul_ir" (e3nn's) or "ir_mul": of each irrep of x, y and the output, the channels of a component lie
-            side by side. Weights are the same in both.
+        layout: "mul_ir" (e3nn's) or "ir_mul": of each irrep of x, y and the output, the channels of
+            a component lie side by side. Weights are the same in both.
 
     Raises:
         ArgumentError: an argument that e3nn would refuse too, or an unknown layout.
@@ -105,14 +114,9 @@ class TensorProduct(WeightedModule):
             irrep_normalization = normalization
         if compile_right:
             raise UnsupportedError(
-                f"{where}: compile_right: expected False, got True; call the module on the rows of the identity"
+                f"{where}: compile_right: expected False, got True; "
+                "call the module on the rows of the identity"
             )
-        irrep_normalization = irrep_normalization or "component"
-        path_normalization = path_normalization or "element"
-        check_choice(
-            where, "irrep_normalization", ("component", "norm", "none"), irrep_normalization
-        )
-        check_choice(where, "path_normalization", ("element", "path", "none"), path_normalization)
         in1 = parse_irreps(where, "irreps_in1", irreps_in1)
         in2 = parse_irreps(where, "irreps_in2", irreps_in2)
         out = parse_irreps(where, "irreps_out", irreps_out)
@@ -125,12 +129,17 @@ class TensorProduct(WeightedModule):
             in1_var=parse_variances(where, "in1_var", in1_var, in1),
             in2_var=parse_variances(where, "in2_var", in2_var, in2),
             out_var=parse_variances(where, "out_var", out_var, out),
-            irrep_normalization=irrep_normalization,
-            path_normalization=path_normalization,
+            irrep_normalization=parse_choice(
+                where,
+                "irrep_normalization",
+                IRREP_NORMALIZATIONS,
+                irrep_normalization or "component",
+            ),
+            path_normalization=parse_choice(
+                where, "path_normalization", PATH_NORMALIZATIONS, path_normalization or "element"
+            ),
         )
-        final = [
-            ins._replace(path_weight=c) for ins, c in zip(parsed, coefficients, strict=True)
-        ]
+        final = [ins._replace(path_weight=c) for ins, c in zip(parsed, coefficients, strict=True)]
         flags = resolve_weight_flags(
             where, internal_weights, shared_weights, default=any(ins.has_weight for ins in final)
         )
@@ -199,7 +208,8 @@ class TensorProduct(WeightedModule):
         """e3nn's line: irreps, and the numbers of paths and weights."""
         return (
             f"{type(self).__name__}({self.irreps_in1.simplify()} x {self.irreps_in2.simplify()} "
-            f"-> {self.irreps_out.simplify()} | {self._num_paths()} paths | {self.weight_numel} weights)"
+            f"-> {self.irreps_out.simplify()} "
+            f"| {self._num_paths()} paths | {self.weight_numel} weights)"
         )
 
     def _num_paths(self) -> int:
@@ -211,8 +221,8 @@ class TensorProduct(WeightedModule):
         Args:
             x: float32 or float64 [..., irreps_in1.dim], in the module's layout.
             y: [..., irreps_in2.dim].
-            weight: [weight_numel] where weights are shared, else [..., weight_numel]; or a list with one tensor
-                [..., *path_shape] for each weighted instruction.
+            weight: [weight_numel] where weights are shared, else [..., weight_numel]; or a list
+                with one tensor [..., *path_shape] for each weighted instruction.
 
         Returns:
             [..., irreps_out.dim].
@@ -254,11 +264,13 @@ class TensorProduct(WeightedModule):
             return weight  # type: ignore[return-value]
         shapes = [ins.path_shape for ins in self.instructions if ins.has_weight]
         given = [tuple(part.shape) for part in weight]
-        leads = [shape[: len(shape) - len(wanted)] for shape, wanted in zip(given, shapes, strict=False)]
+        leads = [
+            shape[: len(shape) - len(wanted)] for shape, wanted in zip(given, shapes, strict=False)
+        ]
         if given != [lead + wanted for lead, wanted in zip(leads, shapes, strict=False)]:
             raise ArgumentError(
-                f"{type(self).__name__}: weight: expected tensors of shapes [..., *path_shape] for path shapes "
-                f"{shapes}, got {given}"
+                f"{type(self).__name__}: weight: expected tensors [..., *path_shape] "
+                f"of path shapes {shapes}, got {given}"
             )
         parts = zip(weight, leads, shapes, strict=True)
         return torch.cat([part.reshape(*lead, prod(shape)) for part, lead, shape in parts], dim=-1)

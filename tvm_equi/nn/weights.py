@@ -1,7 +1,8 @@
 """What the modules that own weights share: flags, state, views.
 
-In: e3nn's `internal_weights` and `shared_weights`, and the shape of each instruction's weights. Out: a base class whose
-state dict is e3nn's. Refused: weights that are missing, given although the module has its own, or of a wrong shape.
+In: e3nn's `internal_weights` and `shared_weights`, and the shape of each instruction's weights.
+Out: a base class whose state dict is e3nn's. Refused: weights that are missing, given although the
+module has its own, or of a wrong shape.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from tvm_equi.nn.arguments import check_operand
 class WeightedModule(torch.nn.Module):
     """A module with e3nn's `weight` and `output_mask`.
 
-    A subclass sets `instructions`, `irreps_out`, `internal_weights` and `shared_weights`, then calls `_register_state`.
+    A subclass sets `instructions`, `irreps_out`, `internal_weights` and `shared_weights`, then
+    calls `_register_state`.
     """
 
     instructions: Sequence[Any]
@@ -40,7 +42,7 @@ class WeightedModule(torch.nn.Module):
         return 0 not in instruction.path_shape
 
     def _register_state(self, weight: torch.Tensor | None) -> None:
-        """Registers the weights, None for no own ones, and the mask of outputs that can differ from zero."""
+        """Registers weights, None for no own ones, and the mask of outputs that are computed."""
         if weight is None:
             self.register_buffer("weight", torch.Tensor())
         else:
@@ -83,7 +85,8 @@ class WeightedModule(torch.nn.Module):
             argument: its name.
             given: what `forward` got.
             own: the module's.
-            shape: of one set of weights; leading dimensions come before it where weights are not shared.
+            shape: of one set of weights; leading dimensions come before it where weights are not
+                shared.
             like: the first input.
 
         Raises:
@@ -95,13 +98,14 @@ class WeightedModule(torch.nn.Module):
         if self.internal_weights:
             if given is not None:
                 raise ArgumentError(
-                    f"{where}: {argument}: expected None where internal_weights is True, got a second set; "
-                    "construct the module with internal_weights=False to pass them"
+                    f"{where}: {argument}: expected None where internal_weights is True, "
+                    "got a second set; construct the module with internal_weights=False to pass it"
                 )
             tensor = own
         elif given is None:
             raise ArgumentError(
-                f"{where}: {argument}: expected a tensor of shape {wanted} where internal_weights is False, got None"
+                f"{where}: {argument}: expected a tensor of shape {wanted} "
+                "where internal_weights is False, got None"
             )
         else:
             tensor = given
@@ -113,8 +117,8 @@ class WeightedModule(torch.nn.Module):
             or (num_leading == 0) != self.shared_weights
         ):
             raise ArgumentError(
-                f"{where}: {argument}: expected shape {wanted} where shared_weights is {self.shared_weights}, "
-                f"got {list(tensor.shape)}"
+                f"{where}: {argument}: expected shape {wanted} "
+                f"where shared_weights is {self.shared_weights}, got {list(tensor.shape)}"
             )
         return tensor
 
@@ -128,13 +132,14 @@ class WeightedModule(torch.nn.Module):
         if weight is None:
             if self.weight_numel > 0 and not self.internal_weights:
                 raise ArgumentError(
-                    f"{where}: weight: expected a tensor of shape [..., {self.weight_numel}] where internal_weights is "
-                    "False, got None"
+                    f"{where}: weight: expected a tensor of shape [..., {self.weight_numel}] "
+                    "where internal_weights is False, got None"
                 )
             return self.weight
         if weight.dim() == 0 or weight.shape[-1] != self.weight_numel:
             raise ArgumentError(
-                f"{where}: weight: expected shape [..., {self.weight_numel}], got {list(weight.shape)}"
+                f"{where}: weight: expected shape [..., {self.weight_numel}], "
+                f"got {list(weight.shape)}"
             )
         return weight
 
@@ -173,7 +178,8 @@ class WeightedModule(torch.nn.Module):
             weight: [..., weight_numel]; the module's own where None.
 
         Raises:
-            ArgumentError: the instruction has no weights, or weights are missing or of a wrong shape.
+            ArgumentError: the instruction has no weights, or weights are missing or of a wrong
+                shape.
         """
         for index, _, view in self.weight_views(weight, yield_instruction=True):
             if index == instruction:
@@ -181,5 +187,6 @@ class WeightedModule(torch.nn.Module):
                 return found
         weighted = [n for n, ins in enumerate(self.instructions) if self._has_weight(ins)]
         raise ArgumentError(
-            f"{type(self).__name__}: instruction: expected one with weights, of {weighted}, got {instruction}"
+            f"{type(self).__name__}: instruction: expected one with weights, of {weighted}, "
+            f"got {instruction}"
         )

@@ -33,8 +33,8 @@ def decide(kernel: Kernel, dtype: str, target: CpuTarget) -> Decisions:
     lanes = target.lanes(dtype)
     values = (kernel.operand(name) for name in (*kernel.inputs, *kernel.outputs))
     row_bytes = sum(value.dim for value in values if value.rows == "row") * (64 // lanes)
-    chunk_rows = min(256, max(ROW_TILE, CHUNK_BYTES // max(1, row_bytes)))
-    return Decisions(lanes, ROW_TILE, chunk_rows - chunk_rows % ROW_TILE)
+    chunk_rows = min(256, max(2 * ROW_TILE, CHUNK_BYTES // max(1, row_bytes)))
+    return Decisions(lanes, ROW_TILE, chunk_rows - chunk_rows % (2 * ROW_TILE))
 
 
 def schedule(kernel: Kernel, dtype: str, target: CpuTarget) -> Any:

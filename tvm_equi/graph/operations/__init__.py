@@ -80,8 +80,8 @@ __all__ = [
     "ScalarFunction",
     "ScalarMLP",
     "ScatterSum",
-    "SphericalHarmonics",
     "Slice",
+    "SphericalHarmonics",
     "Sum",
     "TensorProduct",
 ]

@@ -1,7 +1,7 @@
 """What typing rules ask of their inputs, and how they say no.
 
-In: the types of an operation's inputs. Out: the same, narrowed. The text of an error starts with the name
-of the input; the graph adds the name of the node.
+In: the types of an operation's inputs. Out: the same, narrowed. The text of an error starts with
+the name of the input; the graph adds the name of the node.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Operations that do arithmetic on irreps: tensor products, linear layers, spherical harmonics.
 
-In: types. Out: types, by one rule per operation. Refused: instructions whose irreps or multiplicities do not
-fit. An instruction that parity or the triangle rule forbids has no invariant tensor, so it contributes zero;
-the pass `prune` removes it.
+In: types. Out: types, by one rule per operation. Refused: instructions whose irreps or
+multiplicities do not fit. An instruction that parity or the triangle rule forbids has no invariant
+tensor, so it contributes zero; the pass `prune` removes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import pi, sqrt
 from typing import Literal, NamedTuple, get_args
 
 from tvm_equi.algebra.contraction import Layout
@@ -45,7 +46,9 @@ _NEEDS_WEIGHT = frozenset({"uvw", "u<vw"})
 
 
 def multiplicities_fit(mode: str, u: int, v: int, w: int, has_weight: bool) -> bool:
-    """Whether a connection mode can couple so many channels."""
+    """Whether a connection mode can couple so many channels; as e3nn, any may be none."""
+    if 0 in (u, v, w):
+        return True
     fits = {
         "uvw": True,
         "uvu": u == w,
@@ -132,7 +135,9 @@ class TensorProduct:
         names = ("x", "y") if self.weights == "none" else ("x", "y", "w")
         expect_count(inputs, names)
         values = [expect_value(name, value) for name, value in zip(names, inputs, strict=True)]
-        for name, value, irreps in zip("xy", values, (self.irreps_in1, self.irreps_in2), strict=False):
+        for name, value, irreps in zip(
+            "xy", values, (self.irreps_in1, self.irreps_in2), strict=False
+        ):
             expect_irreps(name, value, irreps)
             expect_layout(name, value, self.layout)
         if values[0].rows == "shared":
@@ -170,7 +175,9 @@ class TensorProduct:
                 )
         has_weights = any(ins.has_weight for ins in self.instructions)
         if has_weights and self.weights == "none":
-            raise GraphError("weights: expected 'row' or 'shared' for instructions with weights, got 'none'")
+            raise GraphError(
+                "weights: expected 'row' or 'shared' for instructions with weights, got 'none'"
+            )
         if self.weights not in WEIGHT_ROWS:
             raise GraphError(f"weights: expected 'none', 'row' or 'shared', got {self.weights!r}")
 
@@ -260,8 +267,10 @@ class SphericalHarmonics:
 
     Args:
         degrees: l of each output segment, all of multiplicity 1.
-        normalize: whether to use the vector's direction only; if not, degree l is a polynomial of degree l.
-        normalization: "component" for norm sqrt(2l + 1), "norm" for 1, "integral" for sqrt((2l + 1) / 4 pi).
+        normalize: whether to use the vector's direction only; if not, degree l is a polynomial of
+            degree l.
+        normalization: "component" for norm sqrt(2l + 1), "norm" for 1, "integral" for sqrt((2l + 1)
+            / 4 pi).
 
     Raises:
         GraphError: a negative degree, or an unknown normalization.
@@ -280,8 +289,17 @@ class SphericalHarmonics:
             message = unknown_choice("", "normalization", choices, self.normalization)
             raise GraphError(message.removeprefix(": "))
 
+    def pole_value(self, degree: int) -> float:
+        """The middle component of a degree at the pole; all others are 0 there."""
+        factors = {
+            "component": sqrt(2 * degree + 1),
+            "norm": 1.0,
+            "integral": sqrt((2 * degree + 1) / (4 * pi)),
+        }
+        return factors[self.normalization]
+
     def infer(self, inputs: Sequence[Type]) -> ValueType:
-        """One irrep per degree; those of a vector (1o) have parity (-1)^l, those of a pseudovector are even.
+        """One irrep per degree, of parity (-1)^l for a vector (1o), even for a pseudovector.
 
         Raises:
             GraphError: the input is not one vector per row.

@@ -32,7 +32,8 @@ SECOND_MOMENT_SCALES: dict[ScalarFunction, float] = {
 }
 """What makes the second moment of f(z), z normal, 1.
 
-Source: e3nn 0.6, math/_normalize_activation.py, `normalize2mom`: its estimate from 1e6 fixed samples.
+Source: e3nn 0.6, math/_normalize_activation.py, `normalize2mom`: its estimate from 1e6 fixed
+samples.
 """
 
 ODD_FUNCTIONS = frozenset({"identity", "tanh"})
@@ -107,17 +108,21 @@ class Activation:
         """Scalars; an even function of odd ones gives even ones.
 
         Raises:
-            GraphError: the number of functions or factors is not that of segments, a segment is no scalar, or
-                a function of an odd scalar is neither even nor odd.
+            GraphError: the number of functions or factors is not that of segments, a segment is no
+                scalar, or a function of an odd scalar is neither even nor odd.
         """
         expect_count(inputs, ("x",))
         value = expect_value("x", inputs[0])
         for name, given in (("functions", self.functions), ("factors", self.factors)):
             if len(given) != len(value.segments):
-                raise GraphError(f"{name}: expected {len(value.segments)}, one per segment, got {len(given)}")
+                raise GraphError(
+                    f"{name}: expected {len(value.segments)}, one per segment, got {len(given)}"
+                )
         expect_scalars("x", value)
         out = []
-        for number, (function, irrep) in enumerate(zip(self.functions, value.segments, strict=True)):
+        for number, (function, irrep) in enumerate(
+            zip(self.functions, value.segments, strict=True)
+        ):
             if function not in SECOND_MOMENT_SCALES:
                 known = ", ".join(sorted(SECOND_MOMENT_SCALES))
                 raise GraphError(f"functions[{number}]: expected one of {known}, got {function!r}")
@@ -136,7 +141,8 @@ class ScalarMLP:
     """A perceptron on invariants, without biases: e3nn.nn.FullyConnectedNet.
 
     Args:
-        sizes: of the input, the hidden layers and the output; layer n has sizes[n] * sizes[n + 1] weights.
+        sizes: of the input, the hidden layers and the output; layer n has sizes[n] * sizes[n + 1]
+            weights.
         function: between layers.
         factor: of the function.
         columns: (start, end) ranges of the last layer's outputs that are computed; empty for all.

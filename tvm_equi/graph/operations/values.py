@@ -112,12 +112,14 @@ class Slice:
         for number, (segment, start, end) in enumerate(self.parts):
             if not 0 <= segment < len(value.segments):
                 raise GraphError(
-                    f"parts[{number}]: expected a segment below {len(value.segments)}, got {segment}"
+                    f"parts[{number}]: expected a segment below {len(value.segments)}, "
+                    f"got {segment}"
                 )
             irrep = value.segments[segment]
             if not 0 <= start <= end <= irrep.mul:
                 raise GraphError(
-                    f"parts[{number}]: expected 0 <= start <= end <= {irrep.mul}, got {start}, {end}"
+                    f"parts[{number}]: expected 0 <= start <= end <= {irrep.mul}, "
+                    f"got {start}, {end}"
                 )
             chosen.append(Irrep(end - start, irrep.degree, irrep.parity))
         return replace(value, irreps=format_irreps(tuple(chosen)))

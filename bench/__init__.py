@@ -1,0 +1,1 @@
+"""Benchmarks: one question about speed each, run as `python -m bench.<module>`."""

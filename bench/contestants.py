@@ -1,0 +1,230 @@
+"""Who takes part: e3nn as it comes and under torch.compile, cuEquivariance, this package.
+
+In: a workload and a dtype. Out: for each contestant and pass a call without arguments that returns
+everything the pass computes; or `Unavailable`, with the reason in words, so that one contestant's
+trouble ends nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from types import FrameType
+
+import torch
+from e3nn import o3
+from torch import Tensor
+
+from bench.passes import PASSES, Product, Tensors, random_tensors
+from bench.workloads import Workload, default_dtype
+
+E3NN, COMPILE, CUE, OURS = "e3nn", "compile", "cue", "ours"
+CONTESTANTS = (E3NN, COMPILE, CUE, OURS)
+
+FAILURES = (AssertionError, AttributeError, ImportError, RuntimeError, TypeError, ValueError)
+"""What a contestant may raise; torch's errors and our own are among these."""
+
+MAX_REASON = 160
+
+Outputs = tuple[Tensor, ...]
+
+
+class Unavailable(Exception):
+    """A contestant can not run a pass; the text says why."""
+
+
+class TimeOut(BaseException):
+    """Compiling took too long. Not an `Exception`, so that no handler in between keeps it."""
+
+
+@dataclass(slots=True)
+class CompileBudget:
+    """Seconds that torch.compile may still take: for one pass, and for the whole run."""
+
+    per_pass: float
+    left: float
+    spent: float = 0.0
+
+
+@dataclass(slots=True)
+class Case:
+    """One workload in one dtype: e3nn's module, the tensors, the contestants' products so far."""
+
+    workload: Workload
+    dtype: torch.dtype
+    rows: int
+    budget: CompileBudget
+    module: o3.TensorProduct = field(init=False)
+    tensors: Tensors = field(init=False)
+    _products: dict[str, Product | Unavailable] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Builds e3nn's module and the tensors."""
+        self.module = self.workload.build(self.dtype)
+        self.tensors = random_tensors(self.module, self.rows, self.dtype)
+
+    def call(self, contestant: str, pass_name: str) -> tuple[Callable[[], Outputs], Outputs]:
+        """A contestant's call of a pass, and what its first call gave.
+
+        Raises:
+            Unavailable: the contestant can not run it.
+        """
+        if contestant == COMPILE:
+            return self._compiled(pass_name)
+        run = partial(PASSES[pass_name], self._product(contestant), self.tensors)
+        try:
+            return run, run()
+        except FAILURES as error:
+            raise Unavailable(reason(error)) from error
+
+    def _product(self, contestant: str) -> Product:
+        """The contestant's product, built once."""
+        if contestant not in self._products:
+            build = {E3NN: _e3nn, CUE: _cue, OURS: _ours}[contestant]
+            try:
+                self._products[contestant] = build(self)
+            except FAILURES as error:
+                self._products[contestant] = Unavailable(reason(error))
+        product = self._products[contestant]
+        if isinstance(product, Unavailable):
+            raise product
+        return product
+
+    def _compiled(self, pass_name: str) -> tuple[Callable[[], Outputs], Outputs]:
+        """A pass of e3nn's product as one graph of torch.compile, derivatives included."""
+        seconds = min(self.budget.per_pass, self.budget.left)
+        if seconds <= 0:
+            raise Unavailable("not tried: the time for compiling was spent on earlier cases")
+        torch._dynamo.reset()
+        if not hasattr(torch._dynamo.config, "trace_autograd_ops") and pass_name != "forward":
+            raise Unavailable(f"torch {torch.__version__} does not trace torch.autograd.grad")
+        compiled = torch.compile(partial(_run_flat, pass_name, self.module), fullgraph=True)
+        start = time.perf_counter()
+        try:
+            with trace_autograd(), time_limit(seconds), _no_warnings():
+                outputs = compiled(*self.tensors)
+        except TimeOut:
+            _stop_compile_workers()
+            raise Unavailable(f"compiling took more than {seconds:.0f} s") from None
+        except FAILURES as error:
+            raise Unavailable(reason(error)) from error
+        finally:
+            elapsed = time.perf_counter() - start
+            self.budget.left -= elapsed
+            self.budget.spent += elapsed
+        return partial(_call_traced, compiled, self.tensors), outputs
+
+
+def _run_flat(pass_name: str, product: Product, *tensors: Tensor) -> Outputs:
+    """A pass on separate tensors, which torch.compile takes as inputs of its graph."""
+    return PASSES[pass_name](product, Tensors(*tensors))
+
+
+def _call_traced(compiled: Callable[..., Outputs], tensors: Tensors) -> Outputs:
+    return compiled(*tensors)
+
+
+def _e3nn(case: Case) -> Product:
+    """e3nn's module as it comes."""
+    product: Product = case.module
+    return product
+
+
+def _ours(case: Case) -> Product:
+    """This package's module, made from e3nn's."""
+    import tvm_equi
+
+    product: Product = tvm_equi.from_e3nn(case.module)
+    return product
+
+
+def _cue(case: Case) -> Product:
+    """The module of cuEquivariance in e3nn's convention; on a CPU there is its method "naive".
+
+    The irreps class `O3_e3nn` has e3nn's order of irreps and its Wigner 3j symbols, so that
+    weights, values and normalisation agree with e3nn's.
+    """
+    import cuequivariance as cue  # type: ignore[import-untyped]
+    import cuequivariance_torch as cuet  # type: ignore[import-untyped]
+    from cuequivariance.group_theory.experimental.e3nn import (  # type: ignore[import-untyped]
+        O3_e3nn,
+    )
+
+    module, workload = case.module, case.workload
+    in1, in2, out = (
+        cue.Irreps(O3_e3nn, str(irreps))
+        for irreps in (module.irreps_in1, module.irreps_in2, module.irreps_out)
+    )
+    options = {
+        "layout": cue.mul_ir,
+        "shared_weights": workload.shared_weights,
+        "internal_weights": False,
+        "method": "naive",
+        "dtype": case.dtype,
+    }
+    with default_dtype(case.dtype), _no_warnings():
+        if workload.kind == "channelwise":
+            kept = [O3_e3nn(l=ir.l, p=ir.p) for _, ir in o3.Irreps(workload.out)]
+            product = cuet.ChannelWiseTensorProduct(in1, in2, kept, **options)
+        else:
+            product = cuet.FullyConnectedTensorProduct(in1, in2, out, **options)
+        product = product.to(case.dtype)
+    if product.irreps_out != out or product.weight_numel != module.weight_numel:
+        raise ValueError(f"expected output irreps {out}, got {product.irreps_out}")
+    if workload.shared_weights:
+        return lambda x, y, w: product(x, y, w[None])
+    return lambda x, y, w: product(x, y, w)
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, with its type, cut to a readable length."""
+    text = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message"
+    text = f"{type(error).__name__}: {text}"
+    return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 3]}..."
+
+
+@contextmanager
+def trace_autograd() -> Iterator[None]:
+    """Lets torch.compile trace torch.autograd.grad, where this torch can."""
+    config = torch._dynamo.config
+    if not hasattr(config, "trace_autograd_ops"):
+        yield
+        return
+    with config.patch(trace_autograd_ops=True):
+        yield
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises `TimeOut` in the main thread after so many seconds."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise TimeOut
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _stop_compile_workers() -> None:
+    """Ends the processes that still compile for a call that was given up: timing needs quiet."""
+    from torch._inductor.async_compile import shutdown_compile_workers
+
+    torch._dynamo.reset()
+    shutdown_compile_workers()
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

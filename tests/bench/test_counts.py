@@ -1,0 +1,92 @@
+"""Counted work against numbers worked out by hand."""
+
+import pytest
+
+from bench.counts import KERNELS, Order, Work, coupling, kernel_work, orders
+from bench.workloads import Workload, select
+
+
+@pytest.mark.parametrize(
+    ("degrees", "nnz", "ik", "jk"),
+    [
+        ((0, 0, 0), 1, 1, 1),
+        ((1, 0, 1), 3, 3, 3),  # the identity between x and z
+        ((0, 1, 1), 3, 3, 3),
+        ((1, 1, 0), 3, 3, 3),  # the dot product
+        ((1, 1, 1), 6, 6, 6),  # the cross product
+        ((2, 0, 2), 5, 5, 5),
+        ((0, 2, 2), 5, 5, 5),
+    ],
+)
+def test_coupling(degrees: tuple[int, int, int], nnz: int, ik: int, jk: int) -> None:
+    facts = coupling(*degrees)
+    assert (facts.nnz, facts.ik, facts.jk) == (nnz, ik, jk)
+
+
+def test_coupling_of_mace_large() -> None:
+    module = select(["mace-large"])[0].build()
+    paths = [
+        coupling(
+            module.irreps_in1[ins.i_in1].ir.l,
+            module.irreps_in2[ins.i_in2].ir.l,
+            module.irreps_out[ins.i_out].ir.l,
+        )
+        for ins in module.instructions
+    ]
+    assert sum(path.ik for path in paths) == 187
+    assert sum(path.nnz for path in paths) == 215
+
+
+def test_orders_of_a_cross_product() -> None:
+    assert orders("uvu", (4, 1, 4), (1, 1, 1)) == [Order(6, 12, 24), Order(6, 24, 12)]
+
+
+def test_orders_of_a_matrix() -> None:
+    # A scalar times a scalar: 3 channels to 2, one weight matrix.
+    assert orders("uvw", (3, 1, 2), (0, 0, 0)) == [
+        Order(1, 6, 2),
+        Order(1, 3, 6),
+        Order(3, 6, 6),
+        Order(3, 3, 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "macs"), [("forward", 9), ("backward", 2 + 9 + 12), ("double backward", 3 + 21 + 30)]
+)
+def test_cheapest_order_may_differ_between_kernels(kernel: str, macs: int) -> None:
+    # Forward mixes first, 1 + 6 + 2; the others couple first, 3 before 6, as the first stage counts more.
+    module = Workload("p", "fully_connected", "3x0e", "1x0e", "2x0e").build()
+    assert kernel_work(module, rows=1, itemsize=4)[kernel].macs == macs
+
+
+def test_work_of_a_cross_product_per_row() -> None:
+    module = Workload("p", "channelwise", "4x1e", "1x1e", "4x1e").build()
+    x, y, w, z = 12, 3, 4, 12
+    assert kernel_work(module, rows=10, itemsize=8) == {
+        "forward": Work(80 * (x + y + w + z), 10 * (6 + 12 + 24)),
+        "backward": Work(80 * (2 * x + 2 * y + 2 * w + z), 10 * (12 + 36 + 48)),
+        "double backward": Work(80 * (3 * x + 3 * y + 3 * w + 2 * z), 10 * (18 + 84 + 120)),
+    }
+
+
+def test_shared_weights_count_once() -> None:
+    module = Workload("p", "fully_connected", "3x0e", "1x0e", "2x0e", shared_weights=True).build()
+    work = kernel_work(module, rows=10, itemsize=4)
+    assert work["forward"].num_bytes == 4 * (10 * (3 + 1 + 2) + 6)
+    assert work["backward"].num_bytes == 4 * (10 * (2 * (3 + 1) + 2) + 2 * 6)
+    assert work["double backward"].num_bytes == 4 * (10 * (3 * (3 + 1) + 2 * 2) + 3 * 6)
+
+
+def test_work_of_mace_large() -> None:
+    # 187 pairs (i, k), 47 = sum of min(d1, d3) over paths, 215 nonzeros once for all 128 channels.
+    work = kernel_work(select(["mace-large"])[0].build(), rows=1000, itemsize=4)
+    assert work["forward"] == Work(
+        4000 * (1152 + 16 + 2176 + 9088), 1000 * (128 * (187 + 47) + 215)
+    )
+    assert list(work) == list(KERNELS)
+
+
+def test_unknown_mode() -> None:
+    with pytest.raises(ValueError, match="orders: mode: expected 'uvu' or 'uvw', got 'uuu'"):
+        orders("uuu", (1, 1, 1), (0, 0, 0))

@@ -1,0 +1,33 @@
+"""One compile cache for a whole test session, and settings that keep workers out of each other's way."""
+
+import os
+import shutil
+import tempfile
+
+import hypothesis
+import pytest
+import torch
+
+CACHE = "TVM_EQUI_CACHE_DIR"
+
+_made_here: list[str] = []
+
+torch.set_num_threads(1)  # pytest-xdist uses the cores
+
+hypothesis.settings.register_profile(
+    "tvm_equi", deadline=None, derandomize=True, max_examples=20, database=None
+)
+hypothesis.settings.load_profile("tvm_equi")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes a cache that workers inherit; one that is set already is kept, so that a run can be warm."""
+    if CACHE not in os.environ:
+        _made_here.append(tempfile.mkdtemp(prefix="tvm_equi-tests-"))
+        os.environ[CACHE] = _made_here[0]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Removes the cache that was made."""
+    for folder in _made_here:
+        shutil.rmtree(folder, ignore_errors=True)

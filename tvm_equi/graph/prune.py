@@ -1,0 +1,319 @@
+"""Remove what no output reads: paths, segments, weights, operations.
+
+    t = TensorProduct(x, y, w): 4x0e+4x1o     t = TensorProduct(x, y, w[:8]): 4x0e
+    z = Linear(t): 4x0e                  ->   z = Linear(t): 4x0e
+
+Dead is a path into a segment that nobody reads, and one that is zero by parity, triangle rule,
+coefficient or multiplicity; then every segment that only dead paths read, and every operation that
+no output reads. Only whole paths and irreps go, so the function and its equivariance stay. Inputs
+stay, so that calls look the same; parameters keep their size, and products read a slice of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import networkx
+
+from tvm_equi.graph.graph import TensorProductGraph
+from tvm_equi.graph.node import Node
+from tvm_equi.graph.operations import (
+    Activation,
+    Add,
+    Concat,
+    Gather,
+    Input,
+    Linear,
+    LinearPath,
+    Norm,
+    Operation,
+    ScalarMLP,
+    ScatterSum,
+    Slice,
+    SphericalHarmonics,
+    Sum,
+    TensorProduct,
+)
+from tvm_equi.graph.regions import Ranges, couples, keep_instructions, kept_ranges
+from tvm_equi.graph.types import IrrepsText, ValueType, format_irreps, parse_irreps
+
+Segments = frozenset[int]
+
+
+def needs(operation: Operation, slot: int, wanted: Segments, num: int) -> Segments:
+    """The segments of one input that an operation reads.
+
+    Args:
+        operation: that reads.
+        slot: of the input.
+        wanted: segments of the operation's value that are read in turn.
+        num: segments of the input.
+    """
+    match operation, slot:
+        case TensorProduct(), 0 | 1:
+            live = (ins for ins in operation.instructions if _is_live(operation, ins, wanted))
+            return frozenset(ins.i_in2 if slot else ins.i_in1 for ins in live)
+        case Linear(), 0:
+            return frozenset(p.i_in for p in operation.paths if _is_live_path(operation, p, wanted))
+        case (Gather() | ScatterSum(), 0):
+            return wanted
+        case (Sum() | Add() | Norm() | Activation(), _):
+            return wanted
+        case Slice(parts=parts), _:
+            return frozenset(parts[k][0] for k in wanted)
+        case _:
+            return frozenset(range(num))
+
+
+def _is_live(product: TensorProduct, instruction: object, wanted: Iterable[int]) -> bool:
+    """Whether an instruction reaches a wanted segment with anything but zero."""
+    return instruction.i_out in wanted and couples(product, instruction)  # type: ignore[attr-defined, arg-type]
+
+
+def _is_live_path(linear: Linear, path: LinearPath, wanted: Iterable[int]) -> bool:
+    """Whether a path of a linear layer reaches a wanted segment with anything but zero."""
+    left, out = parse_irreps(linear.irreps_in), parse_irreps(linear.irreps_out)
+    muls = (left[path.i_in].mul, out[path.i_out].mul)
+    return path.i_out in wanted and path.coefficient != 0.0 and 0 not in muls
+
+
+def demand(graph: TensorProductGraph) -> dict[str, Segments]:
+    """The segments of every value that an output depends on.
+
+    Args:
+        graph: to look at.
+    """
+    found: dict[str, Segments] = {node.name: frozenset() for node in graph.nodes}
+    for name in graph.outputs:
+        found[name] = frozenset(range(_num_segments(graph, name)))
+    for node in reversed(graph.nodes):
+        start = 0
+        for slot, source in enumerate(node.inputs):
+            num = _num_segments(graph, source)
+            wanted = found[node.name]
+            if isinstance(node.operation, Concat):
+                part = frozenset(k - start for k in wanted if start <= k < start + num)
+                start += num
+            else:
+                part = needs(node.operation, slot, wanted, num)
+            found[source] |= part
+    return found
+
+
+def _num_segments(graph: TensorProductGraph, name: str) -> int:
+    kind = graph.types[name]
+    return len(kind.segments) if isinstance(kind, ValueType) else 0
+
+
+@dataclass(slots=True)
+class _Rewriter:
+    """Rewrites nodes in order; `kept` holds which segments of the old value the new one has."""
+
+    graph: TensorProductGraph
+    wanted: dict[str, Segments]
+    nodes: dict[str, Node] = field(default_factory=dict)
+    kept: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def all_segments(self, name: str) -> tuple[int, ...]:
+        """Every segment of an old value."""
+        return tuple(range(_num_segments(self.graph, name)))
+
+    def put(self, node: Node, kept: Sequence[int]) -> None:
+        """Adds a node and says which segments it has."""
+        self.nodes[node.name] = node
+        self.kept[node.name] = tuple(kept)
+
+    def fresh(self, name: str) -> str:
+        """A name that no node has."""
+        taken = {node.name for node in self.graph.nodes} | self.nodes.keys()
+        number = 0
+        while (found := f"{name}.{number}" if number else name) in taken:
+            number += 1
+        return found
+
+    def weights(self, reader: Node, slot: int, ranges: Ranges) -> str:
+        """The name of a value that holds some of the weights: computed so, or sliced."""
+        source = reader.inputs[slot]
+        old = self.graph.types[source]
+        size = old.dim if isinstance(old, ValueType) else 0
+        if sum(end - start for start, end in ranges) == size:
+            return source
+        producer = self.nodes[source]
+        readers = list(self.graph.network.successors(source))
+        if (
+            isinstance(producer.operation, ScalarMLP)
+            and readers == [reader.name]
+            and reader.inputs.count(source) == 1
+            and source not in self.graph.outputs
+        ):
+            columns = _compose(producer.operation, ranges)
+            self.nodes[source] = replace(
+                producer, operation=replace(producer.operation, columns=columns)
+            )
+            return source
+        name = self.fresh(
+            f"{source}.kept" if source.startswith(reader.name) else f"{reader.name}.weight"
+        )
+        parts = _weight_parts([irrep.mul for irrep in old.segments], ranges)  # type: ignore[union-attr]
+        self.put(Node(name, Slice(parts), (source,)), range(len(parts)))
+        return name
+
+    def aligned(self, reader: Node, source: str, wanted: Sequence[int]) -> str:
+        """The name of a value that has exactly the wanted segments of an old one."""
+        if self.kept[source] == tuple(wanted):
+            return source
+        old = self.graph.types[source]
+        segments = old.segments if isinstance(old, ValueType) else ()
+        name = self.fresh(f"{reader.name}.{source}")
+        parts = tuple((self.kept[source].index(k), 0, segments[k].mul) for k in wanted)
+        self.put(Node(name, Slice(parts), (source,)), wanted)
+        return name
+
+
+def _compose(mlp: ScalarMLP, ranges: Ranges) -> tuple[tuple[int, int], ...]:
+    """The columns that some ranges of a perceptron's computed outputs are."""
+    columns = mlp.columns or ((0, mlp.sizes[-1]),)
+    flat = [column for start, end in columns for column in range(start, end)]
+    chosen = [flat[column] for start, end in ranges for column in range(start, end)]
+    marks = [column in set(chosen) for column in range(mlp.sizes[-1])]
+    return kept_ranges((1,) * mlp.sizes[-1], marks)
+
+
+def _weight_parts(muls: list[int], ranges: Ranges) -> tuple[tuple[int, int, int], ...]:
+    """Ranges of the flat weights as parts of their segments."""
+    parts, offset = [], 0
+    for segment, mul in enumerate(muls):
+        for start, end in ranges:
+            low, high = max(start, offset), min(end, offset + mul)
+            if low < high:
+                parts.append((segment, low - offset, high - offset))
+        offset += mul
+    return tuple(parts)
+
+
+def _rewrite(state: _Rewriter, node: Node) -> None:
+    """Adds the smaller form of one node."""
+    wanted = sorted(state.wanted[node.name])
+    operation, inputs = node.operation, node.inputs
+    match operation:
+        case TensorProduct():
+            _rewrite_product(state, node, operation, wanted)
+        case Linear():
+            _rewrite_linear(state, node, operation, wanted)
+        case SphericalHarmonics(degrees=degrees):
+            chosen = tuple(degrees[k] for k in wanted)
+            state.put(replace(node, operation=replace(operation, degrees=chosen)), wanted)
+        case Gather() | ScatterSum() | Sum() | Norm():
+            state.put(node, state.kept[inputs[0]])
+        case Activation(functions=functions, factors=factors):
+            kept = state.kept[inputs[0]]
+            smaller = Activation(tuple(functions[k] for k in kept), tuple(factors[k] for k in kept))
+            state.put(replace(node, operation=smaller), kept)
+        case Add():
+            sources = tuple(state.aligned(node, source, wanted) for source in inputs)
+            state.put(replace(node, inputs=sources), wanted)
+        case Slice(parts=parts):
+            kept = state.kept[inputs[0]]
+            chosen_parts = tuple((kept.index(parts[k][0]), *parts[k][1:]) for k in wanted)
+            state.put(replace(node, operation=Slice(chosen_parts)), wanted)
+        case Concat():
+            kept_all: list[int] = []
+            start = 0
+            for source in inputs:
+                kept_all += [start + k for k in state.kept[source]]
+                start += _num_segments(state.graph, source)
+            full = tuple(source for source in inputs if state.kept[source]) or inputs[:1]
+            node = Node(node.name, Concat(len(full)), full)
+            state.put(node, kept_all)
+        case _:
+            state.put(node, state.all_segments(node.name))
+
+
+def _rewrite_product(
+    state: _Rewriter, node: Node, product: TensorProduct, wanted: list[int]
+) -> None:
+    """A tensor product with its live instructions, on the segments that remain."""
+    smaller, ranges = keep_instructions(product, lambda ins: _is_live(product, ins, wanted))
+    x, y = node.inputs[:2]
+    kept1, kept2 = state.kept[x], state.kept[y]
+    renumbered = tuple(
+        replace(
+            ins,
+            i_in1=kept1.index(ins.i_in1),
+            i_in2=kept2.index(ins.i_in2),
+            i_out=wanted.index(ins.i_out),
+        )
+        for ins in smaller.instructions
+    )
+    smaller = replace(
+        smaller,
+        irreps_in1=_select(product.irreps_in1, kept1),
+        irreps_in2=_select(product.irreps_in2, kept2),
+        irreps_out=_select(product.irreps_out, wanted),
+        instructions=renumbered,
+    )
+    inputs = (x, y)
+    if smaller.weights != "none":
+        inputs = (x, y, state.weights(node, 2, ranges))  # type: ignore[assignment]
+    state.put(Node(node.name, smaller, inputs), wanted)
+
+
+def _rewrite_linear(state: _Rewriter, node: Node, linear: Linear, wanted: list[int]) -> None:
+    """A linear layer with its live paths and biases, on the segments that remain."""
+    alive = [_is_live_path(linear, path, wanted) for path in linear.paths]
+    has_bias = [segment in wanted for segment in linear.biases]
+    kept = state.kept[node.inputs[0]]
+    paths = tuple(
+        LinearPath(kept.index(path.i_in), wanted.index(path.i_out), path.coefficient)
+        for path, keep in zip(linear.paths, alive, strict=True)
+        if keep
+    )
+    biases = tuple(wanted.index(s) for s, keep in zip(linear.biases, has_bias, strict=True) if keep)
+    smaller = replace(
+        linear,
+        irreps_in=_select(linear.irreps_in, kept),
+        irreps_out=_select(linear.irreps_out, wanted),
+        paths=paths,
+        biases=biases,
+    )
+    inputs = [node.inputs[0], state.weights(node, 1, kept_ranges(linear.weight_sizes(), alive))]
+    if biases:
+        inputs.append(state.weights(node, 2, kept_ranges(linear.bias_sizes(), has_bias)))
+    state.put(Node(node.name, smaller, tuple(inputs)), wanted)
+
+
+def _select(irreps: str, kept: Iterable[int]) -> IrrepsText:
+    segments = parse_irreps(irreps)
+    return format_irreps(tuple(segments[k] for k in kept))
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """The pass."""
+
+    name: str = "prune"
+
+    def __call__(self, graph: TensorProductGraph) -> TensorProductGraph:
+        """The graph without what no output reads.
+
+        Args:
+            graph: to prune.
+        """
+        state = _Rewriter(graph, demand(graph))
+        for node in graph.nodes:
+            _rewrite(state, node)
+        read = set(graph.outputs)
+        network = networkx.DiGraph()
+        network.add_nodes_from(state.nodes)
+        network.add_edges_from(
+            (source, node.name) for node in state.nodes.values() for source in node.inputs
+        )
+        for name in graph.outputs:
+            read |= networkx.ancestors(network, name)
+        nodes = tuple(
+            node
+            for node in state.nodes.values()
+            if node.name in read or isinstance(node.operation, Input)
+        )
+        return TensorProductGraph(nodes, graph.outputs)

@@ -1,0 +1,302 @@
+"""How each operation of a graph runs in torch.
+
+In: a node. Out: a function of the values that it reads. What does not depend on values (plans,
+offsets, permutations) is made once, before the first call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any, TypeAlias
+
+import torch
+
+from tvm_equi.errors import UnsupportedError
+from tvm_equi.graph import TensorProductGraph
+from tvm_equi.graph.node import Node
+from tvm_equi.graph.operations import (
+    Activation,
+    Add,
+    Concat,
+    Gather,
+    Linear,
+    Norm,
+    RadialBasis,
+    ScalarFunction,
+    ScalarMLP,
+    ScatterSum,
+    Slice,
+    SphericalHarmonics,
+    Sum,
+    TensorProduct,
+)
+from tvm_equi.graph.regions import coupling_part, kernel_of
+from tvm_equi.graph.types import IndexType, Type, ValueType, irreps_dim, parse_irreps
+from tvm_equi.nn.spherical_harmonics import SphericalHarmonics as HarmonicsModule
+from tvm_equi.runtime.torch_op import run
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a rule sees.
+
+    Args:
+        values: of the node's inputs.
+        num_rows: of each kind.
+    """
+
+    values: list[torch.Tensor]
+    num_rows: dict[str, int]
+
+
+Rule: TypeAlias = Callable[[Call], torch.Tensor]
+
+FUNCTIONS: dict[ScalarFunction, Callable[[torch.Tensor], torch.Tensor]] = {
+    "silu": torch.nn.functional.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
+    "abs": torch.abs,
+    "identity": lambda x: x,
+}
+
+
+def prepare(graph: TensorProductGraph, node: Node) -> Rule:
+    """The function that runs a node.
+
+    Args:
+        graph: that holds it.
+        node: to run.
+    """
+    return _prepare(node.operation, [graph.types[name] for name in node.inputs])
+
+
+@singledispatch
+def _prepare(operation: Any, types: list[Type]) -> Rule:
+    """The rule of one operation, given the types of its inputs.
+
+    Raises:
+        UnsupportedError: there is none.
+    """
+    raise UnsupportedError(f"graph: {type(operation).__name__}: expected an operation with a rule")
+
+
+@_prepare.register
+def _(operation: TensorProduct, types: list[Type]) -> Rule:
+    live, ranges = coupling_part(operation)
+    if not live.instructions or not irreps_dim(operation.irreps_out):
+        return _zeros(irreps_dim(operation.irreps_out))
+    plan = kernel_of(live).plan()
+    if live.weights == "none":
+        return lambda call: run(plan, call.values[:2])[0]
+    if live.instructions == operation.instructions:
+        return lambda call: run(plan, call.values)[0]
+
+    def with_some_weights(call: Call) -> torch.Tensor:
+        x, y, weights = call.values
+        return run(plan, [x, y, torch.cat([weights[..., a:b] for a, b in ranges], -1)])[0]
+
+    return with_some_weights
+
+
+@_prepare.register
+def _(operation: Linear, types: list[Type]) -> Rule:
+    dim = irreps_dim(operation.irreps_out)
+    product = _zeros(dim)
+    if sum(operation.weight_sizes()):
+        plan = kernel_of(operation).plan()
+
+        def product(call: Call) -> torch.Tensor:
+            return run(plan, call.values[:2])[0]
+
+    if not operation.biases:
+        return product
+    columns = torch.tensor(bias_columns(operation))
+
+    def with_bias(call: Call) -> torch.Tensor:
+        bias = call.values[2]
+        padded = bias.new_zeros((*bias.shape[:-1], dim)).index_copy(-1, columns, bias)
+        return product(call) + padded
+
+    return with_bias
+
+
+def bias_columns(operation: Linear) -> list[int]:
+    """The column of the output that each bias is added to.
+
+    Args:
+        operation: with biases.
+    """
+    columns: list[int] = []
+    offsets: list[int] = []
+    start = 0
+    for irrep in parse_irreps(operation.irreps_out):
+        offsets.append(start)
+        start += irrep.dim
+    for segment, size in zip(operation.biases, operation.bias_sizes(), strict=True):
+        columns += range(offsets[segment], offsets[segment] + size)
+    return columns
+
+
+def _zeros(dim: int) -> Rule:
+    """Zeros on the rows of the first input."""
+    return lambda call: call.values[0].new_zeros((call.values[0].shape[0], dim))
+
+
+@_prepare.register
+def _(operation: SphericalHarmonics, types: list[Type]) -> Rule:
+    module = HarmonicsModule(list(operation.degrees), operation.normalize, operation.normalization)
+    return lambda call: module(call.values[0])
+
+
+@_prepare.register
+def _(operation: Gather, types: list[Type]) -> Rule:
+    return lambda call: call.values[0].index_select(0, call.values[1])
+
+
+@_prepare.register
+def _(operation: ScatterSum, types: list[Type]) -> Rule:
+    factor = operation.factor
+    into = types[1].into if isinstance(types[1], IndexType) else ""
+
+    def scatter(call: Call) -> torch.Tensor:
+        x, index = call.values
+        total = x.new_zeros((call.num_rows[into], x.shape[1])).index_add(0, index, x)
+        return total if factor == 1.0 else total * factor
+
+    return scatter
+
+
+@_prepare.register
+def _(operation: Sum, types: list[Type]) -> Rule:
+    factor = operation.factor
+    if factor == 1.0:
+        return lambda call: call.values[0].sum(0)
+    return lambda call: call.values[0].sum(0) * factor
+
+
+@_prepare.register
+def _(operation: Add, types: list[Type]) -> Rule:
+    def add(call: Call) -> torch.Tensor:
+        total: torch.Tensor | None = None
+        for factor, value in zip(operation.factors, call.values, strict=True):
+            if total is None:
+                total = value if factor == 1.0 else value * factor
+            else:
+                total = torch.add(total, value, alpha=factor)
+        return call.values[0] if total is None else total
+
+    return add
+
+
+@_prepare.register
+def _(operation: Slice, types: list[Type]) -> Rule:
+    columns = torch.tensor(_slice_columns(operation, types[0]), dtype=torch.int64)
+    start, size = (int(columns[0]), len(columns)) if len(columns) else (0, 0)
+    if columns.equal(torch.arange(start, start + size)):
+        return lambda call: call.values[0].narrow(-1, start, size)
+    return lambda call: call.values[0].index_select(-1, columns)
+
+
+def _slice_columns(operation: Slice, kind: Type) -> list[int]:
+    """The columns that a slice takes, in order."""
+    if not isinstance(kind, ValueType):
+        return []
+    offsets, start = [], 0
+    for irrep in kind.segments:
+        offsets.append(start)
+        start += irrep.dim
+    columns: list[int] = []
+    for segment, first, end in operation.parts:
+        mul = kind.segments[segment].mul
+        dim = 2 * kind.segments[segment].degree + 1
+        base = offsets[segment]
+        if kind.layout == "mul_ir":
+            columns += range(base + first * dim, base + end * dim)
+        else:
+            for component in range(dim):
+                row = base + component * mul
+                columns += range(row + first, row + end)
+    return columns
+
+
+@_prepare.register
+def _(operation: Concat, types: list[Type]) -> Rule:
+    return lambda call: torch.cat(call.values, dim=-1)
+
+
+@_prepare.register
+def _(operation: Norm, types: list[Type]) -> Rule:
+    kind = types[0]
+    segments = kind.segments if isinstance(kind, ValueType) else ()
+    shapes = [(irrep.mul, 2 * irrep.degree + 1) for irrep in segments]
+    is_mul_ir = not isinstance(kind, ValueType) or kind.layout == "mul_ir"
+
+    def lengths(call: Call) -> torch.Tensor:
+        x = call.values[0]
+        parts = []
+        for block, (mul, dim) in zip(x.split([m * d for m, d in shapes], -1), shapes, strict=True):
+            shape = (mul, dim) if is_mul_ir else (dim, mul)
+            axis = -1 if is_mul_ir else -2
+            parts.append(torch.linalg.vector_norm(block.unflatten(-1, shape), dim=axis))
+        return torch.cat(parts, dim=-1) if parts else x
+
+    return lengths
+
+
+@_prepare.register
+def _(operation: RadialBasis, types: list[Type]) -> Rule:
+    cutoff, power = operation.cutoff, operation.power
+    first, second, third = operation.polynomial
+
+    def basis(call: Call) -> torch.Tensor:
+        lengths = call.values[0]
+        ratio = lengths / cutoff
+        frequencies = torch.arange(1, operation.num + 1, dtype=lengths.dtype) * torch.pi
+        waves = torch.sin(frequencies * ratio) * ((2 / cutoff) ** 0.5 / lengths)
+        powers = ratio**power
+        envelope = 1.0 + powers * (first + ratio * (second + ratio * third))
+        result: torch.Tensor = waves * (envelope * (ratio < 1))
+        return result
+
+    return basis
+
+
+@_prepare.register
+def _(operation: Activation, types: list[Type]) -> Rule:
+    kind = types[0]
+    sizes = [irrep.mul for irrep in kind.segments] if isinstance(kind, ValueType) else []
+    functions = [FUNCTIONS[name] for name in operation.functions]
+    applied = list(zip(functions, operation.factors, strict=True))
+    if len(set(applied)) == 1:
+        function, factor = applied[0]
+        return lambda call: function(call.values[0]) * factor
+
+    def activate(call: Call) -> torch.Tensor:
+        x = call.values[0]
+        parts = [f(part) * c for part, (f, c) in zip(x.split(sizes, -1), applied, strict=True)]
+        return torch.cat(parts, dim=-1) if parts else x
+
+    return activate
+
+
+@_prepare.register
+def _(operation: ScalarMLP, types: list[Type]) -> Rule:
+    function, factor, sizes = FUNCTIONS[operation.function], operation.factor, operation.sizes
+    last = len(sizes) - 2
+
+    def perceptron(call: Call) -> torch.Tensor:
+        x = call.values[0]
+        for number, weights in enumerate(call.values[1:]):
+            matrix = weights.reshape(sizes[number], sizes[number + 1]) * sizes[number] ** -0.5
+            if number == last:
+                if operation.columns:
+                    matrix = torch.cat([matrix[:, a:b] for a, b in operation.columns], dim=1)
+                x = x @ matrix
+            else:
+                x = function(x @ matrix) * factor
+        return x
+
+    return perceptron

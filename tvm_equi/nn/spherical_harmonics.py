@@ -1,0 +1,260 @@
+"""e3nn's `SphericalHarmonics` on compiled kernels.
+
+In: degrees and a normalisation. Out: a module whose values and derivatives are Clebsch-Gordan
+couplings: Y_l is that of Y_m and Y_(l-m), m the largest power of two below l, so that degrees up to
+2m need one kernel after those up to m. Refused: degrees above `MAX_DEGREE`, parities that vectors
+can not give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import pi, sqrt
+from typing import TYPE_CHECKING, Any
+
+import torch
+from e3nn.o3 import Irrep, Irreps
+
+from tvm_equi.algebra.cg import wigner_3j
+from tvm_equi.algebra.products import Instruction, tensor_product_kernel
+from tvm_equi.errors import ArgumentError, ArgumentTypeError, UnsupportedError
+from tvm_equi.nn.arguments import (
+    check_operand,
+    flatten_rows,
+    parse_choice,
+    parse_irreps,
+    parse_layout,
+)
+from tvm_equi.runtime.torch_op import run
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+MAX_DEGREE = 12
+"""As e3nn 0.6."""
+
+NORMALIZATIONS = ("component", "integral", "norm")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel of the recursion: each target from a source and the partner.
+
+    Args:
+        plan: of the kernel.
+        sources: degrees of the first input's harmonics, side by side.
+        partner: degree of the second input.
+        targets: degrees that it computes.
+    """
+
+    plan: str
+    sources: tuple[int, ...]
+    partner: int
+    targets: tuple[int, ...]
+
+
+class SphericalHarmonics(torch.nn.Module):
+    """Spherical harmonics as polynomials of a vector, as `e3nn.o3.SphericalHarmonics`.
+
+    Args:
+        irreps_out: a degree, a list of degrees in any order, or irreps.
+        normalize: whether to project vectors onto the unit sphere first; a zero vector stays zero.
+        normalization: "integral" (unit integral of the square over the sphere), "component" (square
+            norm 2l+1) or "norm" (norm 1).
+        irreps_in: "1o" or "1e"; by default "1e" where an odd degree of `irreps_out` is even under
+            inversion.
+        layout: "mul_ir" (e3nn's) or "ir_mul", of repeated degrees.
+
+    Raises:
+        ArgumentError: an argument that e3nn would refuse too, or an unknown layout.
+        ArgumentTypeError: degrees that are no integers.
+        UnsupportedError: a degree above `MAX_DEGREE`.
+
+    Example:
+        >>> SphericalHarmonics([0, 1, 2], normalize=True)
+        SphericalHarmonics(1x1o -> 1x0e+1x1o+1x2e | normalize=True, normalization='integral')
+    """
+
+    def __init__(
+        self,
+        irreps_out: int | Sequence[int] | str | Irreps,
+        normalize: bool,
+        normalization: str = "integral",
+        irreps_in: Any = None,
+        *,
+        layout: str = "mul_ir",
+    ) -> None:
+        super().__init__()
+        where = type(self).__name__
+        self.normalize = normalize
+        self.normalization = parse_choice(where, "normalization", NORMALIZATIONS, normalization)
+        self.layout = parse_layout(where, layout)
+        self.irreps_in, self.irreps_out = _parse_irreps(where, irreps_out, irreps_in)
+        wanted = [(mul, ir.l) for mul, ir in self.irreps_out if mul]
+        lmax = max((degree for _, degree in wanted), default=0)
+        if lmax > MAX_DEGREE:
+            raise UnsupportedError(
+                f"{where}: irreps_out: expected degrees up to {MAX_DEGREE}, got {lmax}"
+            )
+        self._blocks = tuple(wanted)
+        self._steps = tuple(_steps({degree for _, degree in wanted}, normalization))
+        self._scales = (_scale(normalization, 0), sqrt(3) * _scale(normalization, 1))
+
+    @classmethod
+    def from_e3nn(cls, module: Any, layout: str = "mul_ir") -> Self:
+        """A module that computes what an `e3nn.o3.SphericalHarmonics` does.
+
+        Args:
+            module: an `e3nn.o3.SphericalHarmonics`.
+            layout: of the new module's output.
+        """
+        harmonics = cls(
+            Irreps(module.irreps_out),
+            module.normalize,
+            module.normalization,
+            Irreps(module.irreps_in),
+            layout=layout,
+        )
+        return harmonics.train(module.training)
+
+    def __repr__(self) -> str:
+        """Irreps and normalisations in a line."""
+        return (
+            f"{type(self).__name__}({self.irreps_in} -> {self.irreps_out} "
+            f"| normalize={self.normalize}, normalization={self.normalization!r})"
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The harmonics of vectors.
+
+        Args:
+            x: float32 or float64 [..., 3].
+
+        Returns:
+            [..., irreps_out.dim].
+
+        Raises:
+            ArgumentError: a wrong shape or device.
+            ArgumentTypeError: a wrong dtype.
+        """
+        check_operand(type(self).__name__, "x", x, 3, x)
+        batch = x.shape[:-1]
+        rows = flatten_rows(x, batch)
+        if self.normalize:
+            rows = torch.nn.functional.normalize(rows, dim=-1)
+        num_rows = rows.shape[0]
+        known = {1: rows * self._scales[1]}
+        for step in self._steps:
+            parts = [known[degree] for degree in step.sources]
+            left = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+            out = run(step.plan, [left, known[step.partner]])[0]
+            sizes = [2 * degree + 1 for degree in step.targets]
+            known.update(zip(step.targets, out.split(sizes, dim=-1), strict=True))
+        blocks = []
+        for mul, degree in self._blocks:
+            if degree == 0:
+                blocks.append(rows.new_full((num_rows, mul), self._scales[0]))
+            elif self.layout == "mul_ir":
+                blocks.append(known[degree].repeat(1, mul) if mul > 1 else known[degree])
+            else:
+                blocks.append(
+                    known[degree].repeat_interleave(mul, dim=1) if mul > 1 else known[degree]
+                )
+        out = torch.cat(blocks, dim=-1) if blocks else rows.new_zeros((num_rows, 0))
+        return out if len(batch) == 1 else out.reshape((*batch, out.shape[-1]))
+
+
+def _parse_irreps(where: str, irreps_out: Any, irreps_in: Any) -> tuple[Irreps, Irreps]:
+    """(irreps_in, simplified irreps_out), by e3nn's rules."""
+    named: Irreps | None = None
+    if isinstance(irreps_out, (str, Irreps)):
+        named = parse_irreps(where, "irreps_out", irreps_out)
+    if irreps_in is None:
+        is_pseudo = named is not None and any(ir.l % 2 == 1 and ir.p == 1 for _, ir in named)
+        irreps_in = "1e" if is_pseudo else "1o"
+    vector = parse_irreps(where, "irreps_in", irreps_in)
+    if vector not in (Irreps("1o"), Irreps("1e")):
+        raise ArgumentError(f"{where}: irreps_in: expected 1x1o or 1x1e, got {vector}")
+    parity = vector[0].ir.p
+    if named is None:
+        degrees = _parse_degrees(where, irreps_out)
+        named = Irreps([(1, (degree, parity**degree)) for degree in degrees])
+    for _, ir in named:
+        if ir.p != parity**ir.l:
+            raise ArgumentError(
+                f"{where}: irreps_out: expected {Irrep(ir.l, parity**ir.l)} in place of {ir} for "
+                f"irreps_in {vector}, got {named}"
+            )
+    return vector, named.simplify()
+
+
+def _parse_degrees(where: str, value: Any) -> list[int]:
+    """A list of degrees from one degree or several."""
+    entries = [value] if hasattr(value, "__index__") else value
+    try:
+        degrees = [degree.__index__() for degree in entries]
+    except (TypeError, AttributeError) as error:
+        raise ArgumentTypeError(
+            f"{where}: irreps_out: expected irreps, a degree or a list of degrees, got {value!r}"
+        ) from error
+    if any(degree < 0 for degree in degrees):
+        raise ArgumentError(f"{where}: irreps_out: expected degrees >= 0, got {value!r}")
+    return degrees
+
+
+def _scale(normalization: str, degree: int) -> float:
+    """What multiplies harmonics of square norm 2l+1.
+
+    Source:
+        e3nn 0.6, o3/_spherical_harmonics.py, `SphericalHarmonics.forward`.
+    """
+    scales = {"component": 1.0, "integral": 1 / sqrt(4 * pi), "norm": 1 / sqrt(2 * degree + 1)}
+    return scales[normalization]
+
+
+def _steps(wanted: set[int], normalization: str) -> list[Step]:
+    """The kernels that lead from Y_1 to the wanted degrees."""
+    needed: set[int] = set()
+    frontier = {degree for degree in wanted if degree > 1}
+    while frontier:
+        needed |= frontier
+        halves = {half for degree in frontier for half in (_half(degree), degree - _half(degree))}
+        frontier = {half for half in halves if half > 1} - needed
+    steps = []
+    for partner in sorted({_half(degree) for degree in needed}):
+        targets = tuple(sorted(degree for degree in needed if _half(degree) == partner))
+        sources = tuple(degree - partner for degree in targets)
+        instructions = tuple(
+            Instruction(number, 0, number, "uuu", False, _factor(partner, degree, normalization))
+            for number, degree in enumerate(targets)
+        )
+        kernel = tensor_product_kernel(
+            tuple((1, degree) for degree in sources),
+            ((1, partner),),
+            tuple((1, degree) for degree in targets),
+            instructions,
+            weight_rows="none",
+        )
+        steps.append(Step(kernel.plan(), sources, partner, targets))
+    return steps
+
+
+def _half(degree: int) -> int:
+    """The largest power of two below a degree of at least 2."""
+    return 1 << ((degree - 1).bit_length() - 1)
+
+
+def _factor(partner: int, degree: int, normalization: str) -> float:
+    """The factor of the 3j symbol that gives Y_degree from Y_(degree - partner) and Y_partner.
+
+    At the pole of the basis only the component m = 0 differs from zero, and it is sqrt(2l+1): this
+    fixes the factor.
+    """
+    other = degree - partner
+    coupling = wigner_3j(other, partner, degree)[other, partner, degree]
+    pole = sqrt((2 * degree + 1) / ((2 * other + 1) * (2 * partner + 1)))
+    scales = _scale(normalization, degree) / (
+        _scale(normalization, other) * _scale(normalization, partner)
+    )
+    return float(scales * pole / coupling)
