@@ -33,7 +33,7 @@ from tvm_equi.runtime.plans import resolve
 from tvm_equi.runtime.torch_op import install
 
 Progress = Callable[[int, int, str], None]
-"""Called before each kernel with (kernels done, kernels in all, what is compiled next), and once at the end."""
+"""Called before each kernel with (kernels done, kernels in all, what comes next), and at the end."""
 
 HOST = "host"
 
@@ -90,7 +90,8 @@ class Artifact(GraphModule):
                 files[name] = library.read_bytes()
             except OSError as error:
                 raise ArtifactError(
-                    f"save: {library}: expected a compiled library, got {error.strerror}; compile again"
+                    f"save: {library}: expected a compiled library, got {error.strerror}; "
+                    "compile again"
                 ) from error
             kernels.append({"plan": plan, "library": name})
         arrays = {name: value.detach().numpy() for name, value in self.named_parameters()}
@@ -187,9 +188,8 @@ def load(path: str | Path) -> Artifact:
     check_cpu(where, manifest["machine"], manifest["features"])
     try:
         graph = from_json((path / "graph.json").read_text(encoding="utf-8"))
-        with np.load(
-            io.BytesIO((path / "parameters.npz").read_bytes()), allow_pickle=False
-        ) as data:
+        stored = io.BytesIO((path / "parameters.npz").read_bytes())
+        with np.load(stored, allow_pickle=False) as data:
             parameters = {name: torch.from_numpy(data[name]) for name in data.files}
         kernels = [(entry["plan"], path / entry["library"]) for entry in manifest["kernels"]]
         listed = [entry["library"] for entry in manifest["kernels"]]
@@ -254,7 +254,7 @@ def as_graph(
     else:
         imported = import_module(graph_or_module)
         graph, parameters = imported.graph, imported.parameters
-    return (graph if dtype is None else with_dtype(graph, dtype)), parameters  # type: ignore[arg-type]
+    return (graph if dtype is None else with_dtype(graph, dtype)), parameters
 
 
 def with_dtype(graph: TensorProductGraph, dtype: DType) -> TensorProductGraph:

@@ -64,6 +64,6 @@ def check_cpu(where: str, machine: str, features: list[str]) -> None:
     missing = sorted(set(features) - available) if available else []
     if missing:
         raise ArtifactError(
-            f"{where}: CPU: expected {', '.join(missing)}, which this CPU does not have; compile again "
-            "here, or with target='x86-64-v2' or 'x86-64-v3' where it was compiled"
+            f"{where}: CPU: expected {', '.join(missing)}, which this CPU does not have; "
+            "compile again here, or with target='x86-64-v2' or 'x86-64-v3' where it was compiled"
         )

@@ -84,7 +84,8 @@ def _add(
         if is_kind(module):
             return add(build, module, name, prefix, value, parameters)
     raise UnsupportedError(
-        "compile: module: expected a graph, or a TensorProduct, Linear or SphericalHarmonics of e3nn or tvm_equi, "
+        "compile: module: expected a graph, or a TensorProduct, Linear or SphericalHarmonics of "
+        "e3nn or tvm_equi, "
         f"got {type(module).__name__}"
     )
 

@@ -108,7 +108,9 @@ def load(buffer: Expr, lead: Sequence[Expr], address: Expr, width: int, valid: i
     if valid >= width:
         return buffer[(*lead, ramp)]
     dtype = vector_dtype(buffer.dtype, width)
-    return T.masked_load(dtype, buffer, *lead, ramp, _mask(width, valid))
+    mask = _mask(width, valid)
+    # TVM leaves the lanes that a masked load skips undefined.
+    return T.Select(mask, T.masked_load(dtype, buffer, *lead, ramp, mask), zeros(buffer.dtype, width))
 
 
 def store(

@@ -141,7 +141,7 @@ def _gradients(total: torch.Tensor, leaves: list[torch.Tensor]) -> list[torch.Te
         return [torch.zeros_like(leaf) for leaf in leaves]
     grads = torch.autograd.grad(total, leaves, create_graph=True, allow_unused=True)
     return [
-        torch.zeros_like(leaf) if grad is None else grad
+        torch.zeros_like(leaf) if grad is None else grad  # type: ignore[redundant-expr]
         for grad, leaf in zip(grads, leaves, strict=True)
     ]
 

@@ -8,6 +8,7 @@ device; names the input.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ class GraphModule(torch.nn.Module):
         values = self._bind(args, kwargs)
         num_rows = self._check(values)
         for name in self.graph.parameters:
-            values[name] = self.get_parameter(name)
+            values[name] = reduce(getattr, name.split("."), self)  # also where swapped for tensors
         for name, inputs, rule in self._rules:
             values[name] = rule(Call([values[source] for source in inputs], num_rows))
         found = {name: values[name] for name in self.graph.outputs}

@@ -25,7 +25,7 @@ class _Recorder(TorchDispatchMode):
     """Notes the plan of every kernel that is called."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.plans: dict[str, None] = {}
 
     def __torch_dispatch__(
@@ -117,7 +117,11 @@ def _run(module: GraphModule, active: set[str], has_parameters: bool, derivative
                     create_graph=True,
                     allow_unused=True,
                 )
-                kept = [grad.square().sum() for grad in grads if grad is not None]
+                kept = [
+                    grad.square().sum()
+                    for grad in grads
+                    if grad is not None  # type: ignore[redundant-expr]
+                ]
                 if not kept:
                     break
                 total = torch.stack(kept).sum()
