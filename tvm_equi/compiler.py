@@ -11,15 +11,15 @@ import io
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tvm_equi.artifact.codegen import build
 from tvm_equi.artifact.cpu import check_cpu, required_features
 from tvm_equi.artifact.manifest import read_manifest, write_folder
+from tvm_equi.artifact.parallel import build_all
 from tvm_equi.errors import ArgumentError, ArtifactError, GraphError, unknown_choice
 from tvm_equi.frontend.e3nn import import_module
 from tvm_equi.graph import DEFAULT_PIPELINE, TensorProductGraph, from_json, to_json
@@ -32,8 +32,8 @@ from tvm_equi.nn.graph_trace import needed_plans
 from tvm_equi.runtime.plans import resolve
 from tvm_equi.runtime.torch_op import install
 
-Progress = Callable[[int, int, str], None]
-"""Called before each kernel with (kernels done, kernels in all, what comes next), and at the end."""
+Progress = Callable[[int, int], None]
+"""Called with (kernels done, kernels in all) as they are compiled."""
 
 HOST = "host"
 
@@ -101,7 +101,7 @@ class Artifact(GraphModule):
         files |= {"parameters.npz": buffer.getvalue()}
         types = self.graph.types
         fields = {
-            "versions": {name: version(name) for name in ("tvm_equi", "apache-tvm", "torch")},
+            "versions": {name: _version(name) for name in ("tvm_equi", "apache-tvm", "torch")},
             "target": self.target,
             "machine": platform.machine(),
             "features": required_features(self.target),
@@ -133,7 +133,7 @@ def compile(
         derivatives: the highest order to compile for: 0 for values, 1 for forces, 2 for training on
             forces. Derivatives beyond are compiled when they are first needed.
         wrt: inputs that derivatives are taken of, beside parameters; all by default.
-        progress: called before each kernel.
+        progress: called as kernels are compiled.
 
     Returns:
         The artifact.
@@ -157,14 +157,15 @@ def compile(
     kept = {name: value for name, value in parameters.items() if name in planned.parameters}
     module = GraphModule(planned, kept)
     plans = needed_plans(module, derivatives, wrt)
-    kernels = []
-    for number, plan in enumerate(plans):
-        if progress is not None:
-            progress(number, len(plans), describe_plan(plan))
-        library = build(resolve(plan), graph_dtype(planned), chosen).library
-        kernels.append((plan, library))
-    if progress is not None:
-        progress(len(plans), len(plans), "done")
+    by_key = {(kernel := resolve(plan)).key(): (plan, kernel) for plan in reversed(plans)}
+    needed = list(reversed(by_key.values()))
+    entries = build_all(
+        [kernel for _, kernel in needed],
+        graph_dtype(planned),
+        chosen,
+        lambda done: progress(done, len(needed)) if progress is not None else None,
+    )
+    kernels = [(plan, entry.library) for (plan, _), entry in zip(needed, entries, strict=True)]
     values = dict(module.named_parameters())
     return Artifact(planned, values, kernels, chosen, derivatives)
 
@@ -289,6 +290,14 @@ def graph_dtype(graph: TensorProductGraph) -> DType:
     if len(found) != 1:
         raise GraphError(f"graph: dtype: expected one for all values, got {sorted(found)}")
     return found.pop()
+
+
+def _version(package: str) -> str:
+    """The installed version of a package, "none" where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
 
 
 def describe_plan(plan: str) -> str:

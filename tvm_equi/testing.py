@@ -24,6 +24,9 @@ EquivariantModule = TensorProduct | Linear | SphericalHarmonics
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12}
 """Largest relative error allowed: the largest difference over the largest value."""
 
+COTANGENT_SEED = 1 << 20
+"""Added to a seed: a cotangent that equals an operand would hide antisymmetric products."""
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -219,7 +222,7 @@ def _values(
     leaves |= {name: value for name, value in owner.named_parameters() if value.requires_grad}
     values = {"output": output}
     newest = values
-    generator = _generator(seed)
+    generator = _generator(seed + COTANGENT_SEED)
     for order in range(1, derivatives + 1):
         cotangents = {
             f"cotangent of {name}": torch.randn(

@@ -1,9 +1,10 @@
 """Sparse multilinear forms over irreps: the one arithmetic operation of the package.
 
-In: operands whose segments are irreps with channels, and paths that couple one segment of each operand. A form has no
-designated output: a step of a `Kernel` says which operand it computes, so that a derivative is the same form with
-another operand computed. Out: facts (extents, coefficients) that lowering and the numpy oracle read. A form whose
-channels, extents or degrees do not fit is refused when it is made.
+In: operands whose segments are irreps with channels, and paths that couple one segment of each
+operand. A form has no designated output: a step of a `Kernel` says which operand it computes, so
+that a derivative is the same form with another operand computed. Out: facts (extents,
+coefficients) that lowering and the numpy oracle read. A form whose channels, extents or degrees do
+not fit is refused when it is made.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Rows = Literal["row", "shared"]
 LAYOUTS: tuple[Layout, ...] = ("mul_ir", "ir_mul")
 
 PAIRS = "u<v"
-"""Channel pattern of a segment whose channels are the pairs u < v of two equally long channel axes."""
+"""Channel pattern of a segment whose channels are the pairs u < v of two channel axes."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,11 +43,12 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Operand:
-    """The type of a value: its segments side by side, their layout, and what the leading axis counts.
+    """The type of a value: its segments, their layout, and what the leading axis counts.
 
     Args:
         segments: the irreps in order; weights are segments of `dim` 1.
-        layout: "mul_ir" puts the components of a channel side by side (e3nn's), "ir_mul" the channels of a component.
+        layout: "mul_ir" puts the components of a channel side by side (e3nn's), "ir_mul" the
+            channels of a component.
         rows: "row" for one set of values per row, "shared" for one set for all rows.
     """
 
@@ -71,7 +73,8 @@ class Path:
 
     Args:
         segments: the segment of each operand.
-        channels: the channel letters of each operand, e.g. ("u", "v", "uv", "u"); `PAIRS` for pairs u < v.
+        channels: the channel letters of each operand, e.g. ("u", "v", "uv", "u"); `PAIRS` for
+            pairs u < v.
         extents: (letter, extent) for each letter.
         scale: factor of the coupling tensor.
     """
@@ -101,11 +104,14 @@ class Contraction:
     """Paths over a fixed tuple of operands.
 
     Args:
-        family: "couple" contracts irreps channel by channel (a Clebsch-Gordan tensor over the coupled operands),
-            "mix" multiplies channels by a weight matrix and leaves components alone, "select" relabels or sums
-            channels. A family is how a form is lowered; the arithmetic is the same for all.
+        family: "couple" contracts irreps channel by channel (a Clebsch-Gordan tensor over the
+            coupled operands),
+            "mix" multiplies channels by a weight matrix and leaves components alone, "select"
+            relabels or sums channels. A family is how a form is lowered; the arithmetic is the
+            same for all.
         operands: the operand types.
-        coupled: the operands that carry components, three (Wigner 3j) or two (identity); the others are weights.
+        coupled: the operands that carry components, three (Wigner 3j) or two (identity); the
+            others are weights.
         paths: the couplings; each adds to the computed operand.
 
     Raises:
@@ -126,12 +132,13 @@ class Contraction:
                 segment, wanted = operand.segments[index], path.num_channels(channels)
                 if segment.mul != wanted:
                     raise ArgumentError(
-                        f"contraction: paths[{number}].channels[{slot}]: expected a segment of {wanted} "
-                        f"channels for {channels!r}, got {segment.mul}"
+                        f"contraction: paths[{number}].channels[{slot}]: expected a segment of "
+                        f"{wanted} channels for {channels!r}, got {segment.mul}"
                     )
-            if len(self.coupled) == 2 and len({self.dims(path)[slot] for slot in self.coupled}) != 1:
+            dims = [self.dims(path)[slot] for slot in self.coupled]
+            if len(dims) == 2 and dims[0] != dims[1]:
                 raise ArgumentError(
-                    f"contraction: paths[{number}].segments: expected equal components, got {self.dims(path)}"
+                    f"contraction: paths[{number}].segments: expected equal components, got {dims}"
                 )
 
     def dims(self, path: Path) -> tuple[int, ...]:
@@ -155,7 +162,8 @@ def coupling_tensor(dims: tuple[int, ...]) -> NDArray[np.float64]:
         dims: 2l+1 of each irrep.
 
     Returns:
-        float64: the identity for two irreps, the real Wigner 3j symbol for three (norm 1, e3nn's basis and sign).
+        float64: the identity for two irreps, the real Wigner 3j symbol for three (norm 1, e3nn's
+            basis and sign).
     """
     if len(dims) == 2:
         return np.eye(dims[0])

@@ -1,8 +1,8 @@
-"""Derivatives of kernels, by algebra: a form's derivative is the same form with another operand computed.
+"""Derivatives of kernels: a form's derivative is the same form with another operand computed.
 
-In: a kernel. Out: the kernel of its vector-Jacobian product, which is again a kernel, so derivatives of any order
-come from the same few lines. Reverse accumulation over the steps; forward steps are kept only for the temporaries
-that the reverse steps read.
+In: a kernel. Out: the kernel of its vector-Jacobian product, which is again a kernel, so
+derivatives of any order come from the same few lines. Reverse accumulation over the steps; forward
+steps are kept only for the temporaries that the reverse steps read.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ def vjp(kernel: Kernel, wrt: tuple[int, ...], of: tuple[int, ...]) -> Kernel:
         of: the outputs that have a cotangent g_k, by number.
 
     Returns:
-        A kernel with inputs (inputs of `kernel`, then g_k in the order of `of`) and one output per entry of `wrt`.
+        A kernel with inputs (inputs of `kernel`, then g_k in the order of `of`) and one output per
+        entry of `wrt`.
 
     Raises:
         ArgumentError: a number in `wrt` or `of` is out of range.
 
     Source:
-        A step is linear in each operand, so its transpose with respect to one operand is the same multilinear form
-        with that operand and the output exchanged; Griewank and Walther, Evaluating Derivatives (2008), chapter 3.
+        A step is linear in each operand, so its transpose with respect to one operand is the same
+        multilinear form with that operand and the output exchanged; Griewank and Walther,
+        Evaluating Derivatives (2008), chapter 3.
     """
     for name, numbers, count in (("wrt", wrt, len(kernel.inputs)), ("of", of, len(kernel.outputs))):
         if any(not 0 <= number < count for number in numbers):

@@ -1,6 +1,7 @@
 """Run a kernel in numpy, slowly: the oracle of every lowering and schedule.
 
-In: a kernel and one array per input. Out: one float64 array per output. Nothing is tiled, reordered or skipped.
+In: a kernel and one array per input. Out: one float64 array per output. Nothing is tiled,
+reordered or skipped.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def _segment_view(value: Array, operand: Operand, index: int) -> Array:
 
 
 def _unpack(block: Array, path: Path, slot: int, axes: dict[int, str]) -> Array:
-    """[..., mul, dim] with one axis per channel letter, and no component axis where there is none."""
+    """[..., mul, dim] with an axis per channel letter, and a component axis where there is one."""
     lead, dim = block.shape[:-2], block.shape[-1]
     channels = path.channels[slot]
     if channels == PAIRS:

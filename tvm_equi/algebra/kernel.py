@@ -1,8 +1,9 @@
 """A kernel: contraction steps that share operands and one loop over rows.
 
-In: contractions and the named values they connect. Out: an immutable program that lowering turns into one function,
-and that prints to, and reads from, a self-contained text (the *plan*), so that another process can rebuild it.
-Refused: steps that read a value before it is complete, and values used with two types.
+In: contractions and the named values they connect. Out: an immutable program that lowering turns
+into one function, and that prints to, and reads from, a self-contained text (the *plan*), so that
+another process can rebuild it. Refused: steps that read a value before it is complete, and values
+used with two types.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Steps in execution order; every value starts at zero and is the sum of the steps that target it.
+    """Steps in execution order; a value is the sum of the steps that target it.
 
     Args:
         contractions: the forms that steps refer to.
@@ -77,7 +78,8 @@ class Kernel:
             for name, operand in zip(step.operands, form.operands, strict=True):
                 if types.setdefault(name, operand) != operand:
                     raise ArgumentError(
-                        f"kernel: steps[{index}]: expected {name!r} of type {types[name]}, got {operand}"
+                        f"kernel: steps[{index}]: expected {name!r} of type {types[name]}, "
+                        f"got {operand}"
                     )
             for name in step.sources:
                 if name not in written or last_write.get(name, -1) >= index:
@@ -114,10 +116,13 @@ class Kernel:
         try:
             data = json.loads(zlib.decompress(base64.b85decode(plan)))
         except (ValueError, zlib.error) as error:
-            raise ArgumentError(f"Kernel.from_plan: plan: expected a plan's text, got {plan[:40]!r}") from error
+            raise ArgumentError(
+                f"Kernel.from_plan: plan: expected a plan's text, got {plan[:40]!r}"
+            ) from error
         if data.get("version") != PLAN_VERSION:
             raise ArgumentError(
-                f"Kernel.from_plan: plan: expected version {PLAN_VERSION}, got {data.get('version')!r}"
+                f"Kernel.from_plan: plan: expected version {PLAN_VERSION}, "
+                f"got {data.get('version')!r}"
             )
         return _from_json(data)
 
@@ -138,7 +143,8 @@ def value_types(kernel: Kernel) -> dict[str, Operand]:
     """The type of every value of a kernel, temporaries included."""
     types = dict(kernel.types)
     for step in kernel.steps:
-        types.update(zip(step.operands, kernel.contractions[step.contraction].operands, strict=True))
+        operands = kernel.contractions[step.contraction].operands
+        types.update(zip(step.operands, operands, strict=True))
     return types
 
 

@@ -1,8 +1,9 @@
 """Kernels of e3nn's tensor products and linear layers.
 
-In: irreps as (mul, l) pairs and instructions whose coefficients are already normalised. Out: a `Kernel` in normal
-form, where every step couples channel by channel ("couple"), multiplies by a weight matrix ("mix"), or relabels
-channels ("select"). A weight matrix is applied before or after the coupling, whichever costs fewer multiply-adds.
+In: irreps as (mul, l) pairs and instructions whose coefficients are already normalised. Out: a
+`Kernel` in normal form, where every step couples channel by channel ("couple"), multiplies by a
+weight matrix ("mix"), or relabels channels ("select"). A weight matrix is applied before or after
+the coupling, whichever costs fewer multiply-adds.
 """
 
 from __future__ import annotations
@@ -126,21 +127,25 @@ def tensor_product_kernel(
         in2: irreps of y.
         out: irreps of z.
         instructions: the paths; weights are in the order of the instructions that have them.
-        weight_rows: "row" for one set of weights per row, "shared" for one in all, "none" where no path has any.
+        weight_rows: "row" for one set of weights per row, "shared" for one in all, "none" where no
+            path has any.
         layout: of x, y and z.
 
     Returns:
-        A kernel with inputs x [rows, in1.dim], y [rows, in2.dim] and, unless `weight_rows` is "none", w ([rows, n] or
-        [n]), and the output z [rows, out.dim].
+        A kernel with inputs x [rows, in1.dim], y [rows, in2.dim] and, unless `weight_rows` is
+        "none", w ([rows, n] or [n]), and the output z [rows, out.dim].
 
     Raises:
         ArgumentError: an unknown mode, or multiplicities that do not fit a mode.
 
     Source:
-        e3nn.o3.TensorProduct (e3nn 0.6), section "Parameters" for the modes and the order of weights.
+        e3nn.o3.TensorProduct (e3nn 0.6), section "Parameters" for the modes and the order of
+        weights.
     """
     build = _Builder()
-    build.types = {"x": _operand(in1, layout), "y": _operand(in2, layout), "z": _operand(out, layout)}
+    build.types = {
+        name: _operand(irreps, layout) for name, irreps in (("x", in1), ("y", in2), ("z", out))
+    }
     weights: list[Segment] = []
     for number, ins in enumerate(instructions):
         if ins.mode not in WEIGHT_CHANNELS:
@@ -186,13 +191,9 @@ def _add_instruction(
     x, y, z, scale = ins.i_in1, ins.i_in2, ins.i_out, ins.coefficient
     match ins.mode:
         case "uvu" | "uvv" | "uvuv" | "uuu":
-            left, right, target = {"uuu": "uuu"}.get(ins.mode, ("u", "v", ins.mode[2:]))
             extents = (("u", u),) if ins.mode == "uuu" else (("u", u), ("v", v))
-            names, segments, channels = ("x", "y", "z"), (x, y, z), (left, right, target)
-            if ins.has_weight:
-                names, segments = ("x", "y", "w", "z"), (x, y, weight, z)
-                channels = (left, right, WEIGHT_CHANNELS[ins.mode], target)
-            build.add("couple", names, Path(segments, channels, extents, scale))
+            channels = ("u", "u", "u") if ins.mode == "uuu" else ("u", "v", ins.mode[2:])
+            _add_coupling(build, ins, ("x", "y"), (x, y), channels, extents, weight)
         case "uvw" if v == 1 and _weights_first(u, w, d1, d2, d3):
             h = build.temporary("h", w, d1)
             mix = Path((x, weight, h), ("u", "uw", "w"), (("u", u), ("w", w)), 1.0)
@@ -224,6 +225,31 @@ def _add_instruction(
             _add_pairs(build, ins, (u, w), (d1, d2, d3), weight)
 
 
+def _add_coupling(
+    build: _Builder,
+    ins: Instruction,
+    names: tuple[str, str],
+    segments: tuple[int, int],
+    channels: tuple[str, str, str],
+    extents: tuple[tuple[str, int], ...],
+    weight: int,
+) -> None:
+    """Adds a path from two values straight to z, weighted if the instruction says so."""
+    left, right, target = channels
+    if not ins.has_weight:
+        path = Path((*segments, ins.i_out), channels, extents, ins.coefficient)
+        build.add("couple", (*names, "z"), path)
+        return
+    of_weight = "u" if target == right == left else "uv"
+    path = Path(
+        (*segments, weight, ins.i_out),
+        (left, right, of_weight, target),
+        extents,
+        ins.coefficient,
+    )
+    build.add("couple", (*names, "w", "z"), path)
+
+
 def _add_pairs(
     build: _Builder,
     ins: Instruction,
@@ -231,7 +257,7 @@ def _add_pairs(
     dims: tuple[int, int, int],
     weight: int,
 ) -> None:
-    """Adds the steps of a mode over pairs u < v: spread both operands over the pairs, then couple them."""
+    """Adds the steps of a mode over pairs u < v: spread both operands, then couple them."""
     (u, w), (d1, d2, d3) = extents, dims
     num_pairs = u * (u - 1) // 2
     if num_pairs == 0:
@@ -241,10 +267,7 @@ def _add_pairs(
     build.add("select", ("x", "px"), Path((ins.i_in1, px), ("u", PAIRS), both, 1.0))
     build.add("select", ("y", "py"), Path((ins.i_in2, py), ("v", PAIRS), both, 1.0))
     if ins.mode == "uvu<v":
-        names, segments = ("px", "py", "z"), (px, py, ins.i_out)
-        if ins.has_weight:
-            names, segments = ("px", "py", "w", "z"), (px, py, weight, ins.i_out)
-        build.add("couple", names, Path(segments, ("u",) * len(names), pair, ins.coefficient))
+        _add_coupling(build, ins, ("px", "py"), (px, py), ("u", "u", "u"), pair, weight)
         return
     s = build.temporary("s", num_pairs, d3)
     build.add("couple", ("px", "py", "s"), Path((px, py, s), ("u",) * 3, pair, ins.coefficient))

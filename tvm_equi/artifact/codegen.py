@@ -1,8 +1,8 @@
 """Scheduled TensorIR -> shared library, through the cache.
 
-In: a kernel, a dtype and a target's name. Out: a cache entry that holds the library. TVM is imported only when
-something must be compiled: the key is made of the kernel, the target, this CPU's features, and the versions and
-sources of whatever shapes the code.
+In: a kernel, a dtype and a target's name. Out: a cache entry that holds the library. TVM is
+imported only when something must be compiled: the key is made of the kernel, the target, this
+CPU's features, and the versions and sources of whatever shapes the code.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import platform
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.cache import CacheEntry, fetch
@@ -21,7 +22,8 @@ from tvm_equi.lower.names import FUNCTION
 from tvm_equi.schedule.targets import HOST, cpu_target, target_names
 
 PASS_CONFIG = {
-    # Lowering binds every common subexpression itself; TVM's search for them took 83 percent of compile time.
+    # Lowering binds every common subexpression itself; TVM's search for them took 83 percent of
+    # compile time.
     "tirx.disable_cse_tir": True,
     # It would merge registers of vectors with arrays of scalars, and then refuse the result.
     "tirx.disable_storage_rewrite": True,
@@ -99,7 +101,7 @@ def _compile(kernel: Kernel, dtype: str, target: str, path: Path) -> None:
         ) from error
 
 
-def _executable(kernel: Kernel, dtype: str, target: str) -> object:
+def _executable(kernel: Kernel, dtype: str, target: str) -> Any:
     """TVM's executable of a kernel."""
     try:
         import tvm

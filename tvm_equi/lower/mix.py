@@ -1,11 +1,14 @@
-"""TensorIR for bundles of "mix" steps: weight matrices between channels, z[w, k] += W[u, w] x[u, k].
+"""TensorIR for bundles of "mix" steps: weight matrices, z[w, k] += W[u, w] x[u, k].
 
-In: one contraction and all the steps of a kernel that use it at the same point. Out: TensorIR for a tile of rows.
-Two forms, by where the weights live:
-- one matrix per row: a single pass over the matrix, in which every step of the bundle takes part, since reading (or
+In: one contraction and all the steps of a kernel that use it at the same point. Out: TensorIR for
+a tile of rows. Two forms, by where the weights live:
+- one matrix per row: a single pass over the matrix, in which every step of the bundle takes part,
+since reading (or
   writing) the matrix is what costs;
-- one matrix for all rows: matrix products in registers, rows x components against lanes, so that each element of the
-  matrix is read once for all rows of the tile. Gradients to x use a transposed copy, made once for a call.
+- one matrix for all rows: matrix products in registers, rows x components against lanes, so that
+each element of the
+  matrix is read once for all rows of the tile. Gradients to x use a transposed copy, made once for
+  a call.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ X, W, Z = 0, 1, 2
 """Slots of a mix contraction."""
 
 MAX_ACCUMULATORS = 24
-"""Vector registers given to sums of one matrix product, of the 32 (16 without AVX-512) there are."""
+"""Vector registers given to the sums of one matrix product, of 32 (16 without AVX-512)."""
 
 STRIP = 4
 """Blocks of lanes that one pass over a per-row matrix takes at a time."""
@@ -51,7 +54,8 @@ class Mix:
         form: the contraction.
         steps: its steps; none reads what another writes.
         lanes: vector lanes of the target.
-        transposed: (value, path number) -> buffer [w, u] with the transposed weights, where they are shared.
+        transposed: (value, path number) -> buffer [w, u] with the transposed weights, where they
+            are shared.
     """
 
     form: Contraction
@@ -69,7 +73,7 @@ class Mix:
         return [step for step in self.steps if step.output == slot]
 
     def transpose(self, buffers: dict[str, Any], dtype: str) -> None:
-        """Before the loop over rows: transposed copies of the shared weights that gradients to x read."""
+        """Copies the shared weights that gradients to x read, transposed, before the loop over rows."""
         for name in dict.fromkeys(step.operands[W] for step in self.to(X)):
             offsets = self.form.operands[W].offsets
             for number, path in enumerate(self.form.paths):
@@ -226,9 +230,7 @@ class _RowPath:
 class _TilePath:
     """One path with shared weights, for all rows of a tile."""
 
-    def __init__(
-        self, mix: Mix, number: int, path: Path, storage: Storage, num_rows: int
-    ) -> None:
+    def __init__(self, mix: Mix, number: int, path: Path, storage: Storage, num_rows: int) -> None:
         """Binds the path to its surroundings."""
         self.mix, self.number, self.path = mix, number, path
         self.storage, self.num_rows = storage, num_rows
@@ -236,7 +238,7 @@ class _TilePath:
         self.u, self.w = path.extent("u"), path.extent("w")
 
     def _rows(self) -> int:
-        """Rows of the tile that registers hold at once: a power of two, so that it divides the tile."""
+        """Rows of the tile that registers hold at once: a power of two, which divides the tile."""
         rows = 1
         while 2 * rows * self.dim <= MAX_ACCUMULATORS and 2 * rows <= self.num_rows:
             rows *= 2
@@ -270,7 +272,7 @@ class _TilePath:
         extent: int,
         weights: dict[str, tuple[Any, int]],
     ) -> None:
-        """target[r, lanes, k] += sum over `depth` channels of source[r, channel, k] weights[channel, lanes]."""
+        """Adds sum_c source[r, c, k] weights[c, lanes] over `depth` channels to target[r, lanes, k]."""
         segment = self.path.segments[target]
         for name in dict.fromkeys(step.target for step in steps):
             add = self.storage.adds(name, segment)
@@ -353,7 +355,7 @@ class _TilePath:
         return value * splat(constant(self.storage.dtype, scale), width)
 
     def emit_weight_gradients(self) -> None:
-        """dW[u, w] += sum over rows and k of x[r, u, k] dz[r, w, k], lanes over w, into partial sums."""
+        """dW[u, w] += sum_rk x[r, u, k] dz[r, w, k] into partial sums, lanes over w."""
         steps, storage = self.mix.to(W), self.storage
         if not steps:
             return

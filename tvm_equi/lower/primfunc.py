@@ -1,8 +1,9 @@
 """Kernel -> TensorIR: one function with symbolic rows, in named blocks.
 
-In: a `Kernel`, a dtype and the decisions of a schedule. Out: a `PrimFunc` whose arguments are the kernel's inputs, then
-its outputs. A shared output is an array of partial sums, [chunks, dim], that the caller adds up: rows are split into
-that many chunks whatever the number of threads, so that results do not depend on it.
+In: a `Kernel`, a dtype and the decisions of a schedule. Out: a `PrimFunc` whose arguments are the
+kernel's inputs, then its outputs. A shared output is an array of partial sums, [chunks, dim], that
+the caller adds up: rows are split into that many chunks whatever the number of threads, so that
+results do not depend on it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.contraction import Contraction
 from tvm_equi.algebra.kernel import Kernel, Step
-from tvm_equi.lower.couple import Couple, Roles
+from tvm_equi.lower.couple import Couple
 from tvm_equi.lower.mix import Mix
 from tvm_equi.lower.names import FUNCTION, ROWS_BLOCK
+from tvm_equi.lower.roles import Roles
 from tvm_equi.lower.select import emit_select
 from tvm_equi.lower.storage import Place, Storage
 from tvm_equi.lower.vector import Expr, each_block, store, zeros
@@ -51,7 +53,7 @@ class Bundle:
 
 
 def bundles(kernel: Kernel) -> list[Bundle]:
-    """The kernel's steps, grouped: a step joins the first bundle of its contraction that may run it."""
+    """The kernel's steps: each joins the first bundle of its contraction that may run it."""
     groups: list[tuple[int, list[Step]]] = []
     complete: dict[str, int] = {}
     for step in kernel.steps:
@@ -68,7 +70,7 @@ def bundles(kernel: Kernel) -> list[Bundle]:
 
 
 def fits_row_lanes(form: Contraction) -> bool:
-    """Whether rows can run over the lanes: every irrep has one channel, and no operand is shared."""
+    """Whether rows can run over lanes: every irrep has one channel, and no operand is shared."""
     return (
         form.family == "couple"
         and bool(form.paths)
@@ -78,7 +80,7 @@ def fits_row_lanes(form: Contraction) -> bool:
 
 
 def row_tile(kernel: Kernel, groups: list[Bundle], decisions: Decisions) -> int:
-    """Rows of a tile: a vector of them where rows run over lanes, some where a matrix is shared, else one."""
+    """Rows of a tile: a vector where rows run over lanes, some where a matrix is shared, or one."""
     forms = [kernel.contractions[bundle.contraction] for bundle in groups]
     tile = 1
     if any(form.family == "mix" and form.operands[1].rows == "shared" for form in forms):
@@ -89,7 +91,7 @@ def row_tile(kernel: Kernel, groups: list[Bundle], decisions: Decisions) -> int:
 
 
 def staged_segments(kernel: Kernel, groups: list[Bundle]) -> dict[str, list[int]]:
-    """Segments of arguments whose components lie between channels and that lanes touch more than once a row.
+    """Segments of arguments that lanes touch more than once a row, and that are interleaved.
 
     A tile keeps these in ir_mul layout, so that they are transposed once and not by every path.
     """
@@ -130,8 +132,8 @@ def lower(kernel: Kernel, dtype: str, decisions: Decisions) -> Any:
         decisions: from a schedule.
 
     Returns:
-        A PrimFunc `tvm_equi_kernel(inputs..., outputs...)`: rows operands are [n, dim], shared inputs [dim], shared
-        outputs [chunks, dim].
+        A PrimFunc `tvm_equi_kernel(inputs..., outputs...)`: rows operands are [n, dim], shared
+        inputs [dim], shared outputs [chunks, dim].
     """
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(FUNCTION)
@@ -211,7 +213,7 @@ class _Lowering:
                 self._emit_tile(start + row, chunk, 1)
 
     def _declare_regions(self) -> None:
-        """Reads and writes of the block of rows: everything, since chunks are not tiles of the arguments."""
+        """Declares that the block reads and writes everything: chunks are no tiles of the arguments."""
 
         def region(name: str) -> Expr:
             buffer = self.places[name].buffer

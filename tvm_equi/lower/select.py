@@ -1,8 +1,8 @@
-"""TensorIR for bundles of "select" steps: channels relabelled, repeated or summed, components untouched.
+"""TensorIR for bundles of "select" steps: channels relabelled, repeated or summed.
 
-In: a contraction of two operands and its steps. Out: scalar loops for one row. These steps serve the modes over pairs
-of channels (uvu<v, u<vw) and uuw without weights; each touches an element once per channel, so they are loops over
-channels with nothing to vectorise that matters.
+In: a contraction of two operands and its steps. Out: scalar loops for one row. These steps serve
+the modes over pairs of channels (uvu<v, u<vw) and uuw without weights; each touches an element
+once per channel, so they are loops over channels with nothing to vectorise that matters.
 """
 
 from __future__ import annotations

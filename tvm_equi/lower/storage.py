@@ -1,8 +1,9 @@
-"""Where the values of a kernel live while a tile of rows is computed, and how channels are addressed there.
+"""Where the values of a kernel live while a tile of rows is computed, and how channels are
+addressed there.
 
-In: operand types and the buffers made for them. Out: blocks of lanes read from, and written or added to, a segment,
-whatever its layout and memory. The first write of a segment in a tile stores, later ones add; `finish` stores zeros
-where nothing was written.
+In: operand types and the buffers made for them. Out: blocks of lanes read from, and written or
+added to, a segment, whatever its layout and memory. The first write of a segment in a tile stores,
+later ones add; `finish` stores zeros where nothing was written.
 """
 
 from __future__ import annotations
@@ -34,11 +35,15 @@ class Place:
 
     Args:
         operand: its type.
-        buffer: the TensorIR buffer; flat [rows * dim] where `is_local`, else [rows, dim], or [dim] if shared.
+        buffer: the TensorIR buffer; flat [rows * dim] where `is_local`, else [rows, dim], or [dim]
+            if shared.
         is_local: a temporary, whose rows are those of the tile.
-        is_partial: a shared output: one row of partial sums for each chunk of rows, only ever added to.
-        staged: (segment, flat buffer [rows * size]) of segments that the tile keeps in ir_mul layout of its own.
-        rows_last: the number of rows of the tile, for a temporary whose rows lie side by side, [dim * rows]; else 0.
+        is_partial: a shared output: one row of partial sums for each chunk of rows, only ever
+            added to.
+        staged: (segment, flat buffer [rows * size]) of segments that the tile keeps in ir_mul
+            layout of its own.
+        rows_last: the number of rows of the tile, for a temporary whose rows lie side by side,
+            [dim * rows]; else 0.
     """
 
     operand: Operand
@@ -108,7 +113,7 @@ class Storage:
         return self.places[name].operand
 
     def _locate(self, name: str, segment: int, r: Expr, *, in_place: bool = False) -> _Location:
-        """Where a segment of the tile's row r lies; `in_place` means the argument, staged or not."""
+        """Where a segment of row r lies; `in_place` asks for the argument though it is staged."""
         place = self.places[name]
         operand = place.operand
         mul, dim = operand.segments[segment].mul, operand.segments[segment].dim
@@ -244,8 +249,8 @@ def _write(at: _Location, block: Block, channels: Channels, values: Sequence[Exp
 class RowLanes(Storage):
     """The same values with the rows of a tile in lanes, for segments of one channel.
 
-    Where irreps have a single channel, the lanes of a vector hold that many rows instead: a block's base is the first
-    of its rows, relative to the tile.
+    Where irreps have a single channel, the lanes of a vector hold that many rows instead: a
+    block's base is the first of its rows, relative to the tile.
     """
 
     def read(

@@ -1,8 +1,9 @@
 """Vector expressions in TensorIR: blocks of lanes, their loads and stores, sums over lanes.
 
-In: TensorIR buffers and index expressions. Out: TensorIR expressions whose lanes are channels. A width of 1 gives
-plain scalars, so that every caller is written once. A block whose last lanes lie past the end of its channels is
-loaded and stored under a mask: no lane past the end is ever read or written.
+In: TensorIR buffers and index expressions. Out: TensorIR expressions whose lanes are channels. A
+width of 1 gives plain scalars, so that every caller is written once. A block whose last lanes lie
+past the end of its channels is loaded and stored under a mask: no lane past the end is ever read
+or written.
 """
 
 from __future__ import annotations
@@ -110,7 +111,9 @@ def load(buffer: Expr, lead: Sequence[Expr], address: Expr, width: int, valid: i
     dtype = vector_dtype(buffer.dtype, width)
     mask = _mask(width, valid)
     # TVM leaves the lanes that a masked load skips undefined.
-    return T.Select(mask, T.masked_load(dtype, buffer, *lead, ramp, mask), zeros(buffer.dtype, width))
+    return T.Select(
+        mask, T.masked_load(dtype, buffer, *lead, ramp, mask), zeros(buffer.dtype, width)
+    )
 
 
 def store(
@@ -154,19 +157,23 @@ def store_strided(
 
 
 def interleave(vectors: Sequence[Expr], width: int) -> list[Expr]:
-    """Vectors of components [dim][lane] as they lie in mul_ir memory: element lane * dim + component.
+    """Vectors of components [dim][lane] as they lie in mul_ir memory: element lane * dim +
+    component.
 
-    Where dim is odd (and so invertible modulo the width), lane c of component i goes to position (c dim + i) mod
-    width of its chunk whatever the chunk: one permutation per component puts all lanes in place, and each chunk is a
-    blend. Blends run on twice as many ports as permutations, and stores leave the other ports free; for loads
-    (`deinterleave`) the same trick measured slower.
+    Where dim is odd (and so invertible modulo the width), lane c of component i goes to position
+    (c dim + i) mod width of its chunk whatever the chunk: one permutation per component puts all
+    lanes in place, and each chunk is a blend. Blends run on twice as many ports as permutations,
+    and stores leave the other ports free; for loads (`deinterleave`) the same trick measured
+    slower.
     """
     dim = len(vectors)
     if dim == 1 or width == 1:
         return list(vectors)
     if dim % 2 == 0:
         return [
-            _pick(vectors, [(e % dim) * width + e // dim for e in range(q * width, (q + 1) * width)])
+            _pick(
+                vectors, [(e % dim) * width + e // dim for e in range(q * width, (q + 1) * width)]
+            )
             for q in range(dim)
         ]
     inverse = pow(dim, -1, width)
@@ -201,7 +208,7 @@ def _blend(vectors: Sequence[Expr], sources: list[int]) -> Expr:
 
 
 def _pick(vectors: Sequence[Expr], lanes: list[int]) -> Expr:
-    """A vector of chosen lanes of the concatenation; only vectors that hold a chosen lane are read."""
+    """Chosen lanes of the concatenation; only vectors that hold one of them are read."""
     width = len(lanes)
     used = sorted({lane // width for lane in lanes})
     position = {vector: number for number, vector in enumerate(used)}
@@ -226,7 +233,8 @@ def lane_sums(values: Sequence[Expr], width: int) -> Expr:
         return vectors[0]
     span = 1
     while span < width:
-        # After this round each vector holds partial sums of 2 * span values, `width // (2 * span)` lanes each.
+        # After this round each vector holds partial sums of 2 * span values, `width // (2 * span)`
+        # lanes each.
         low = [lane for lane in range(2 * width) if not (lane // _half(width, span)) % 2]
         high = [lane + _half(width, span) for lane in low]
         vectors = [

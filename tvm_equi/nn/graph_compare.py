@@ -151,8 +151,8 @@ def _relative_error(found: list[torch.Tensor], expected: list[torch.Tensor]) -> 
     errors = [0.0]
     for left, right in zip(found, expected, strict=True):
         if left.numel():
-            scale = float(right.abs().max())
-            difference = float((left - right).abs().max())
+            scale = float(right.detach().abs().max())
+            difference = float((left - right).detach().abs().max())
             errors.append(difference / scale if scale else difference)
     return max(errors)
 

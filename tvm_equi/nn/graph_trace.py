@@ -1,7 +1,8 @@
 """Which kernels a graph needs, found by running it on tensors that have shapes and no values.
 
 In: a module and the order of derivatives. Out: plans, those of values first. The module is run as
-it will be used: with and without gradients to parameters, and to each chosen input, alone and
+it will be used: with and without gradients to parameters (without only, where none
+requires one), and to each chosen input, alone and
 together; a first derivative to inputs may be differentiated again, as in training on forces.
 """
 
@@ -60,7 +61,8 @@ def needed_plans(
             raise ArgumentError(unknown_choice("compile", "wrt", values, name))
     chosen = tuple(values if wrt is None else wrt)
     with _Recorder() as recorder, FakeTensorMode(allow_non_fake_inputs=True):
-        for active, has_parameters in _scenarios(chosen, bool(module.graph.parameters)):
+        trainable = any(parameter.requires_grad for parameter in module.parameters())
+        for active, has_parameters in _scenarios(chosen, trainable):
             _run(module, active, has_parameters, derivatives)
             if derivatives == 0:
                 break

@@ -264,13 +264,13 @@ class TensorProduct(WeightedModule):
             return weight  # type: ignore[return-value]
         shapes = [ins.path_shape for ins in self.instructions if ins.has_weight]
         given = [tuple(part.shape) for part in weight]
-        leads = [
-            shape[: len(shape) - len(wanted)] for shape, wanted in zip(given, shapes, strict=False)
-        ]
-        if given != [lead + wanted for lead, wanted in zip(leads, shapes, strict=False)]:
+        if len(given) != len(shapes) or any(
+            shape[len(shape) - len(wanted) :] != wanted
+            for shape, wanted in zip(given, shapes, strict=True)
+        ):
             raise ArgumentError(
                 f"{type(self).__name__}: weight: expected tensors [..., *path_shape] "
                 f"of path shapes {shapes}, got {given}"
             )
-        parts = zip(weight, leads, shapes, strict=True)
-        return torch.cat([part.reshape(*lead, prod(shape)) for part, lead, shape in parts], dim=-1)
+        parts = zip(weight, shapes, strict=True)
+        return torch.cat([part.flatten(part.dim() - len(shape)) for part, shape in parts], dim=-1)

@@ -1,8 +1,8 @@
 """The derivative rules of kernels as a `torch.autograd.Function`.
 
-In: what `torch_op.run` takes. torch.library's own autograd supports no functorch transform for operators on lists of
-tensors, and costs several times more for a small eager call; both go through this function, while torch.compile and
-torch.export see the operator. The rules are the same.
+In: what `torch_op.run` takes. torch.library's own autograd supports no functorch transform for
+operators on lists of tensors, and costs several times more for a small eager call; both go through
+this function, while torch.compile and torch.export see the operator. The rules are the same.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class KernelFunction(torch.autograd.Function):
             for dim, (_, has_rows) in zip(in_dims[2:], facts.inputs, strict=True)
         )
         if shared_batched or not all(has_rows for _, has_rows in facts.outputs):
-            runs = [KernelFunction.apply(plan, execute, *(t[b] for t in batched)) for b in range(size)]
+            runs = [
+                KernelFunction.apply(plan, execute, *(t[b] for t in batched)) for b in range(size)
+            ]
             return tuple(torch.stack(column) for column in zip(*runs, strict=True)), (0,) * len(
                 facts.outputs
             )
@@ -71,9 +73,7 @@ class KernelFunction(torch.autograd.Function):
         return tuple(out.reshape(size, -1, out.shape[-1]) for out in outputs), (0,) * len(outputs)
 
 
-def gradients(
-    plan: str, inputs: Any, grads: Any, needed: Any
-) -> list[torch.Tensor | None]:
+def gradients(plan: str, inputs: Any, grads: Any, needed: Any) -> list[torch.Tensor | None]:
     """The gradient to each input that needs one, None to the others."""
     from tvm_equi.runtime.torch_op import run
 

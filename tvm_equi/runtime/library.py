@@ -1,7 +1,7 @@
 """Load compiled libraries and give them as many threads as torch has.
 
-In: the path of a library made by `artifact.codegen`. Out: a function that takes tensors through DLPack. Only the
-small TVM runtime is loaded, never the compiler.
+In: the path of a library made by `artifact.codegen`. Out: a function that takes tensors through
+DLPack. Only the small TVM runtime is loaded, never the compiler.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def load_function(path: Path) -> Callable[..., None]:
 def use_threads(count: int) -> None:
     """Makes parallel loops called from this thread use `count` threads.
 
-    A process forked from one that has run a parallel loop has none of its workers, so that it runs serially.
+    A process forked from one that has run a parallel loop has none of its workers, so that it runs
+    serially.
     """
     if _forked:
         count = 1

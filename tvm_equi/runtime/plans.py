@@ -1,7 +1,8 @@
 """Plans: texts that name kernels, derivatives included.
 
-In: the plan of a kernel, which is all there is to know of it, followed by one word per derivative. Out: kernels. A plan
-is what the torch operator carries, so a graph that holds one can run in any process.
+In: the plan of a kernel, which is all there is to know of it, followed by one word per derivative.
+Out: kernels. A plan is what the torch operator carries, so a graph that holds one can run in any
+process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Memory of large results, used again.
 
-In: shapes. Out: uninitialised CPU tensors. A fresh block of tens of megabytes comes from the kernel page by page,
-which costs several times what a tensor product does; so the storage of a large result is kept when its last tensor is
-gone, and serves the next result of that size. What is kept idle is bounded.
+In: shapes. Out: uninitialised CPU tensors. A fresh block of tens of megabytes comes from the
+kernel page by page, which costs several times what a tensor product does; so the storage of a
+large result is kept when its last tensor is gone, and serves the next result of that size. What is
+kept idle is bounded.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Pool:
         return storage
 
     def _evict(self, keep: torch.UntypedStorage) -> None:
-        """Lets go of storages in use that are too many to track, and of the oldest idle ones over the limit."""
+        """Lets go of the oldest idle storages over the limit."""
         idle = [s for s in self._storages if s is not keep and _is_idle(s)]
         excess = sum(storage.nbytes() for storage in idle) - self.limit
         for storage in idle:
@@ -92,4 +93,4 @@ def _limit() -> int:
 
 
 POOL = Pool(_limit())
-"""The process's pool; `TVM_EQUI_POOL_BYTES` bounds what it keeps idle (default 1 GiB, 0 turns it off)."""
+"""The process's pool; `TVM_EQUI_POOL_BYTES` bounds what it keeps idle (0 turns it off)."""

@@ -1,8 +1,9 @@
 """The torch operator that runs any kernel: `tvm_equi::run(Tensor[] inputs, str plan) -> Tensor[]`.
 
-In: a plan and the kernel's inputs. Out: its outputs. The operator has a fake implementation (shapes follow from the
-plan), and its derivative is the same operator on the derivative's plan, so that derivatives of any order,
-torch.compile and torch.export work. Kernels are compiled, or taken from the cache, at their first call.
+In: a plan and the kernel's inputs. Out: its outputs. The operator has a fake implementation
+(shapes follow from the plan), and its derivative is the same operator on the derivative's plan, so
+that derivatives of any order, torch.compile and torch.export work. Kernels are compiled, or taken
+from the cache, at their first call.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ SERIAL_ELEMENTS = 1 << 15
 
 ROWS_PER_CHUNK = 128
 MAX_CHUNKS = 64
-"""Sums over rows are split into chunks of at least this many rows, and at most this many chunks: a function of the
-number of rows alone, so that a result does not depend on the number of threads."""
+"""Sums over rows are split into chunks of at least this many rows, and at most this many chunks: a
+function of the number of rows alone, so that a result does not depend on the number of threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def run(plan: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _is_plain(inputs: Sequence[torch.Tensor]) -> bool:
-    """Whether nothing watches the dispatcher, so that going round it saves most of a small call's time."""
+    """Whether nothing watches the dispatcher, so that a call may go round it and save its time."""
     return torch._C._len_torch_dispatch_stack() == 0 and all(
         type(tensor) in _PLAIN_TYPES and tensor.device.type == "cpu" for tensor in inputs
     )

@@ -1,7 +1,8 @@
 """The CPU rule: decisions from a kernel's structure, and the schedule that follows.
 
-In: a kernel, a dtype and a target. Out: a scheduled IRModule. The rule needs no tuning: one vector register of lanes
-over channels, tiles of rows where a weight matrix is shared, chunks of rows in parallel.
+In: a kernel, a dtype and a target. Out: a scheduled IRModule. The rule needs no tuning: one vector
+register of lanes over channels, tiles of rows where a weight matrix is shared, chunks of rows in
+parallel.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from tvm_equi.lower.primfunc import Decisions, lower
 from tvm_equi.schedule.targets import CpuTarget
 
 ROW_TILE = 8
-"""Rows whose products with one shared matrix are computed together: 8 rows of scalars fill the multiply-add units
-while a matrix element is loaded once for all of them."""
+"""Rows whose products with one shared matrix are computed together: 8 rows of scalars fill the
+multiply-add units while a matrix element is loaded once for all of them."""
 
 CHUNK_BYTES = 1 << 17
-"""Bytes of operands that one task of the parallel loop touches: long enough to hide a task's start, short enough to
-balance."""
+"""Bytes of operands that one task of the parallel loop touches: long enough to hide a task's
+start, short enough to balance."""
 
 
 def decide(kernel: Kernel, dtype: str, target: CpuTarget) -> Decisions:

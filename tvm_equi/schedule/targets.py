@@ -1,7 +1,7 @@
 """Targets by name: what a user writes, what LLVM is told, and the vector registers that follow.
 
-In: "host", "x86-64-v2", "x86-64-v3", "x86-64-v4". Out: a TVM target and its register width. Anything else is refused
-with the list of what there is.
+In: "host", "x86-64-v2", "x86-64-v3", "x86-64-v4". Out: a TVM target and its register width.
+Anything else is refused with the list of what there is.
 """
 
 from __future__ import annotations

@@ -1,0 +1,158 @@
+"""Build many kernels at once: processes that compile into the cache.
+
+In: kernels, a dtype and a target. Out: their cache entries. The compiler keeps Python's lock, so
+threads would not help. Workers only fill the cache; whatever they did not do, for any reason, is
+built here, so that no result depends on them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+
+from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.artifact.cache import CacheEntry, cache_folder
+from tvm_equi.artifact.codegen import build, cache_key
+from tvm_equi.errors import ArgumentError, TvmEquiError
+
+KERNELS_PER_WORKER = 4
+"""A worker takes about as long to start as this many kernels to compile."""
+
+JOBS_VARIABLE = "TVM_EQUI_BUILD_JOBS"
+"""Environment variable: how many processes compile; the number of CPUs of this process by default."""
+
+
+def build_all(
+    kernels: Sequence[Kernel],
+    dtype: str,
+    target: str,
+    on_built: Callable[[int], None] = lambda done: None,
+) -> list[CacheEntry]:
+    """The libraries of kernels, in order.
+
+    Args:
+        kernels: to build.
+        dtype: "float32" or "float64".
+        target: "host" or an x86-64 level.
+        on_built: called with the number of kernels that are done, each time it grows.
+
+    Raises:
+        ArgumentError: an unknown dtype or target, or a wrong number of jobs in the environment.
+        ArtifactError: the compiler is missing or fails.
+    """
+    missing = [kernel for kernel in kernels if not _is_cached(kernel, dtype, target)]
+    done = len(kernels) - len(missing)
+    on_built(done)
+    num_workers = min(_max_jobs(), len(missing) // KERNELS_PER_WORKER)
+    if num_workers > 1:
+        largest_first = sorted(missing, key=lambda kernel: -len(kernel.plan()))
+        for _ in _compile_in_processes(largest_first, dtype, target, num_workers):
+            done += 1
+            on_built(done)
+    entries = []
+    for number, kernel in enumerate(kernels):
+        entries.append(build(kernel, dtype, target))
+        if number >= done:
+            on_built(number + 1)
+    return entries
+
+
+def _is_cached(kernel: Kernel, dtype: str, target: str) -> bool:
+    """Whether the cache seems to hold a kernel; whether the entry is whole is seen when it is used."""
+    key = cache_key(kernel, dtype, target)
+    return (cache_folder() / key[:2] / key).is_dir()
+
+
+def _max_jobs() -> int:
+    """How many processes may compile.
+
+    Raises:
+        ArgumentError: the environment says something that is no number.
+    """
+    text = os.environ.get(JOBS_VARIABLE)
+    if text is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentError(f"build: {JOBS_VARIABLE}: expected 1 or more, got {text!r}")
+    return int(text)
+
+
+def _compile_in_processes(
+    kernels: Sequence[Kernel], dtype: str, target: str, num_workers: int
+) -> Iterator[None]:
+    """Gives one item per kernel that a worker has built; ends early if workers end."""
+    jobs: SimpleQueue[str] = SimpleQueue()
+    for kernel in kernels:
+        jobs.put(json.dumps([kernel.plan(), dtype, target]))
+    built: SimpleQueue[None] = SimpleQueue()
+    with ThreadPoolExecutor(num_workers) as pool:
+        pending = {pool.submit(_feed_worker, jobs, built) for _ in range(num_workers)}
+        while pending:
+            _, pending = wait(pending, timeout=0.05, return_when=FIRST_COMPLETED)
+            while not built.empty():
+                yield built.get()
+    while not built.empty():
+        yield built.get()
+
+
+def _feed_worker(jobs: SimpleQueue[str], built: SimpleQueue[None]) -> None:
+    """Runs one worker until no job is left or it ends."""
+    with _worker() as process:
+        if process.stdin is None or process.stdout is None:
+            return
+        while True:
+            try:
+                job = jobs.get_nowait()
+            except Empty:
+                return
+            try:
+                process.stdin.write(job + "\n")
+                process.stdin.flush()
+            except BrokenPipeError:
+                return
+            if process.stdout.readline() != "built\n":
+                return
+            built.put(None)
+
+
+@contextmanager
+def _worker() -> Iterator[subprocess.Popen[str]]:
+    """A process that runs `serve`; ends with the context."""
+    paths = [path for path in sys.path if path]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from tvm_equi.artifact.parallel import serve; serve()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), JOBS_VARIABLE: "1"},
+    )
+    try:
+        yield process
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def serve() -> None:
+    """Builds a kernel for each line of the standard input, [plan, dtype, target], and answers."""
+    for line in sys.stdin:
+        plan, dtype, target = json.loads(line)
+        try:
+            build(Kernel.from_plan(plan), dtype, target)
+        except TvmEquiError as error:
+            sys.stdout.write(f"failed: {error}\n")
+        else:
+            sys.stdout.write("built\n")
+        sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""The command `tvm-equi demo`: e3nn and the compiled model side by side on real structures."""
