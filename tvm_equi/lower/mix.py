@@ -32,6 +32,7 @@ from tvm_equi.lower.vector import (
     load,
     splat,
     static_blocks,
+    total,
     vector_dtype,
     zeros,
 )
@@ -41,6 +42,10 @@ X, W, Z = 0, 1, 2
 
 MAX_ACCUMULATORS = 24
 """Vector registers given to the sums of one matrix product, of 32 (16 without AVX-512)."""
+
+PRODUCT_ROWS = 8
+"""Rows of one matrix product in registers; more would leave no registers for a second block of lanes,
+and a scalar is then loaded for each multiply-add."""
 
 STRIP = 4
 """Blocks of lanes that one pass over a per-row matrix takes at a time."""
@@ -237,12 +242,12 @@ class _TilePath:
         self.dim = mix.form.dims(path)[X]
         self.u, self.w = path.extent("u"), path.extent("w")
 
-    def _rows(self) -> int:
-        """Rows of the tile that registers hold at once: a power of two, which divides the tile."""
+    def _rows(self, num_terms: int, most: int) -> int:
+        """Rows that registers hold at once: a power of two, which divides the tile."""
         rows = 1
-        while 2 * rows * self.dim <= MAX_ACCUMULATORS and 2 * rows <= self.num_rows:
+        while 2 * rows * self.dim * num_terms <= MAX_ACCUMULATORS and 2 * rows <= most:
             rows *= 2
-        return rows
+        return min(rows, self.num_rows)
 
     def emit_products(self) -> None:
         """z[r, w, k] += sum_u x[r, u, k] W[u, w], lanes over w."""
@@ -278,7 +283,7 @@ class _TilePath:
             add = self.storage.adds(name, segment)
             some = [step for step in steps if step.target == name]
             width = block_width(extent, self.mix.lanes)
-            rows = self._rows()
+            rows = self._rows(1, PRODUCT_ROWS)
             most = max(1, min(STRIP, MAX_ACCUMULATORS // (rows * self.dim)))
             blocks_in_all = -(-extent // width)
             strip = -(-blocks_in_all // -(-blocks_in_all // most))
@@ -359,34 +364,40 @@ class _TilePath:
         steps, storage = self.mix.to(W), self.storage
         if not steps:
             return
-        rows = self._rows()
         width = block_width(self.w, self.mix.lanes)
-
-        def emit(block: Block, tile: list[Expr], step: Step) -> None:
-            z = [
-                [
-                    T.bind(self._scaled(value, block.width))
-                    for value in storage.read(step.operands[Z], self.path.segments[Z], r, block)
-                ]
-                for r in tile
-            ]
-            with T.serial(0, self.u) as u:
-                channels = Channels(u * self.w, 1)
-                value = None
-                for r, vectors in zip(tile, z, strict=True):
-                    for k, vector in enumerate(vectors):
-                        scalar = storage.scalar(step.operands[X], self.path.segments[X], r, u, k)
-                        term = splat(scalar, block.width) * vector
-                        value = term if value is None else value + term
-                segment = self.path.segments[W]
-                storage.write(step.target, segment, 0, block, [value], add=True, channels=channels)
-
-        for step in steps:
+        for name in dict.fromkeys(step.target for step in steps):
+            some = [step for step in steps if step.target == name]
+            rows = self._rows(len(some), self.num_rows)
             with _each_subtile(self.num_rows, rows) as tile:
                 with T.serial(0, self.w // width) as index:
-                    emit(Block(index * width, width, width), tile, step)
+                    self._emit_weight_block(some, Block(index * width, width, width), tile)
                 if self.w % width:
-                    emit(Block(self.w // width * width, width, self.w % width), tile, step)
+                    rest = self.w % width
+                    self._emit_weight_block(some, Block(self.w - rest, width, rest), tile)
+
+    def _emit_weight_block(self, steps: list[Step], block: Block, tile: list[Expr]) -> None:
+        """Adds the products of some rows to one block of columns of a weight gradient."""
+        storage, path = self.storage, self.path
+        products = [
+            (step.operands[X], r, k, T.bind(self._scaled(value, block.width)))
+            for step in steps
+            for r in tile
+            for k, value in enumerate(storage.read(step.operands[Z], path.segments[Z], r, block))
+        ]
+        with T.serial(0, self.u) as u:
+            terms = [
+                splat(storage.scalar(x, path.segments[X], r, u, k), block.width) * z
+                for x, r, k, z in products
+            ]
+            storage.write(
+                steps[0].target,
+                path.segments[W],
+                0,
+                block,
+                [total(terms)],
+                add=True,
+                channels=Channels(u * self.w, 1),
+            )
 
 
 @contextmanager

@@ -133,12 +133,17 @@ _LIBRARY = torch.library.Library("tvm_equi", "DEF")
 _LIBRARY.define("run(Tensor[] inputs, str plan) -> Tensor[]")
 
 
+def _num_chunks(rows: int) -> int:
+    """A power of two, so that chunks share out evenly over threads."""
+    return min(MAX_CHUNKS, 1 << max(0, (rows // ROWS_PER_CHUNK).bit_length() - 1))
+
+
 def _run_cpu(inputs: Sequence[torch.Tensor], plan: str) -> list[torch.Tensor]:
     dtype = inputs[0].dtype
     loaded = program(plan, dtype)
     facts = loaded.signature
     rows = _num_rows(facts, inputs)
-    chunks = max(1, min(MAX_CHUNKS, rows // ROWS_PER_CHUNK))
+    chunks = _num_chunks(rows)
     outputs = [
         POOL.empty((rows if has_rows else chunks, columns), dtype)
         for columns, has_rows in facts.outputs

@@ -14,9 +14,9 @@ from tvm_equi.lower.names import FUNCTION, ROWS_BLOCK
 from tvm_equi.lower.primfunc import Decisions, lower
 from tvm_equi.schedule.targets import CpuTarget
 
-ROW_TILE = 8
-"""Rows whose products with one shared matrix are computed together: 8 rows of scalars fill the
-multiply-add units while a matrix element is loaded once for all of them."""
+ROW_TILE = 16
+"""Rows whose products with one shared matrix are computed together: a matrix element, or a partial sum
+of its gradient, is then loaded once for all of them."""
 
 CHUNK_BYTES = 1 << 17
 """Bytes of operands that one task of the parallel loop touches: long enough to hide a task's
@@ -34,8 +34,8 @@ def decide(kernel: Kernel, dtype: str, target: CpuTarget) -> Decisions:
     lanes = target.lanes(dtype)
     values = (kernel.operand(name) for name in (*kernel.inputs, *kernel.outputs))
     row_bytes = sum(value.dim for value in values if value.rows == "row") * (64 // lanes)
-    chunk_rows = min(256, max(2 * ROW_TILE, CHUNK_BYTES // max(1, row_bytes)))
-    return Decisions(lanes, ROW_TILE, chunk_rows - chunk_rows % (2 * ROW_TILE))
+    chunk_rows = min(256, max(ROW_TILE, CHUNK_BYTES // max(1, row_bytes)))
+    return Decisions(lanes, ROW_TILE, chunk_rows - chunk_rows % ROW_TILE)
 
 
 def schedule(kernel: Kernel, dtype: str, target: CpuTarget) -> Any:
