@@ -61,6 +61,7 @@ class Case:
     budget: CompileBudget
     module: o3.TensorProduct = field(init=False)
     tensors: Tensors = field(init=False)
+    _is_slow_to_compile: bool = field(init=False, default=False)
     _products: dict[str, Product | Unavailable] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,6 +98,8 @@ class Case:
 
     def _compiled(self, pass_name: str) -> tuple[Callable[[], Outputs], Outputs]:
         """A pass of e3nn's product as one graph of torch.compile, derivatives included."""
+        if self._is_slow_to_compile:
+            raise Unavailable("not tried: a smaller pass already took too long to compile")
         seconds = min(self.budget.per_pass, self.budget.left)
         if seconds <= 0:
             raise Unavailable("not tried: the time for compiling was spent on earlier cases")
@@ -110,6 +113,7 @@ class Case:
                 outputs = compiled(*self.tensors)
         except TimeOut:
             _stop_compile_workers()
+            self._is_slow_to_compile = True
             raise Unavailable(f"compiling took more than {seconds:.0f} s") from None
         except FAILURES as error:
             raise Unavailable(reason(error)) from error

@@ -72,10 +72,10 @@ def kernel_table(setting: Setting, records: list[KernelRecord]) -> Table:
             record.kernel,
             f"{record.num_bytes / 1e6:.1f}",
             f"{record.macs / 1e6:.1f}",
-            _ms(record.copy),
-            f"{record.gemm_seconds * 1e3:.3g}",
+            f"{record.limit.copy * 1e3:.3g}",
+            f"{record.limit.gemm * 1e3:.3g}",
             _ms(record.ours, spread=True) if record.ours else MISSING,
-            _share(record.share(), record.binds),
+            _share(record.share(), record.limit.binds),
         )
         previous = record.workload
     return table

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from math import exp, log
 
 from bench.contestants import COMPILE, CUE, E3NN, OURS
+from bench.limits import Limit
 from bench.timing import Timing
 
 PEERS = (E3NN, COMPILE, CUE)
@@ -90,35 +91,16 @@ class KernelRecord:
     kernel: str
     num_bytes: int
     macs: int
-    copy: Timing
-    gemm_seconds: float
+    limit: Limit
     ours: Timing | None
-
-    @property
-    def limit(self) -> float:
-        """Seconds that the kernel takes at least."""
-        return max(self.copy.median, self.gemm_seconds)
-
-    @property
-    def binds(self) -> str:
-        """What the limit is due to."""
-        return "copy" if self.copy.median >= self.gemm_seconds else "gemm"
 
     def share(self) -> float | None:
         """Limit over our time."""
-        return self.limit / self.ours.median if self.ours else None
+        return self.limit.seconds / self.ours.median if self.ours else None
 
     def as_json(self) -> dict[str, object]:
         """Everything, with the share."""
-        extra = {"limit": self.limit, "binds": self.binds, "share_of_limit": self.share()}
-        return asdict(self) | extra
-
-
-def pass_limit(kernels: list[KernelRecord]) -> tuple[float, str]:
-    """The least seconds for kernels that run one after another, and what binds for most of them."""
-    seconds = sum(kernel.limit for kernel in kernels)
-    by_copy = sum(kernel.limit for kernel in kernels if kernel.binds == "copy")
-    return seconds, "copy" if 2 * by_copy >= seconds else "gemm"
+        return asdict(self) | {"binds": self.limit.binds, "share_of_limit": self.share()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def compile(
         dtype: "float32" or "float64"; by default that of the graph or module.
         derivatives: the highest order to compile for: 0 for values, 1 for forces, 2 for training on
             forces. Derivatives beyond are compiled when they are first needed.
-        wrt: inputs that derivatives are taken of, beside parameters; all by default.
+        wrt: inputs some of which require a gradient in every call; by default any may, or none.
         progress: called as kernels are compiled.
 
     Returns:

@@ -55,7 +55,7 @@ def test_orders_of_a_matrix() -> None:
     ("kernel", "macs"), [("forward", 9), ("backward", 2 + 9 + 12), ("double backward", 3 + 21 + 30)]
 )
 def test_cheapest_order_may_differ_between_kernels(kernel: str, macs: int) -> None:
-    # Forward mixes first, 1 + 6 + 2; the others couple first, 3 before 6, as the first stage counts more.
+    # Forward mixes first, 1 + 6 + 2; the others couple first, as their first stage counts more.
     module = Workload("p", "fully_connected", "3x0e", "1x0e", "2x0e").build()
     assert kernel_work(module, rows=1, itemsize=4)[kernel].macs == macs
 

@@ -6,8 +6,8 @@ from e3nn import o3
 
 from bench.workloads import Workload, channelwise_paths, load, select
 
-# (paths, weights, output dimension), counted by hand from the irreps: a channelwise path from mul x l1
-# has mul weights and mul (2 l3 + 1) outputs, a fully connected one has mul1 mul2 mul_out weights.
+# (paths, weights, output dimension), counted by hand: a channelwise path from mul x l1 has mul
+# weights and mul (2 l3 + 1) outputs, a fully connected one has mul1 mul2 mul_out weights.
 EXPECTED = {
     "mace-large": (17, 2176, 9088),
     "mace-medium": (8, 1024, 128 * (2 * 1 + 3 * 3 + 3 * 5)),

@@ -25,7 +25,7 @@ KERNELS_PER_WORKER = 4
 """A worker takes about as long to start as this many kernels to compile."""
 
 JOBS_VARIABLE = "TVM_EQUI_BUILD_JOBS"
-"""Environment variable: how many processes compile; the number of CPUs of this process by default."""
+"""Environment variable: how many processes compile; by default as many as there are CPUs."""
 
 
 def build_all(
@@ -64,7 +64,7 @@ def build_all(
 
 
 def _is_cached(kernel: Kernel, dtype: str, target: str) -> bool:
-    """Whether the cache seems to hold a kernel; whether the entry is whole is seen when it is used."""
+    """Whether the cache seems to hold a kernel; `build` sees whether the entry is whole."""
     key = cache_key(kernel, dtype, target)
     return (cache_folder() / key[:2] / key).is_dir()
 

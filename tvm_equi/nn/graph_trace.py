@@ -49,7 +49,7 @@ def needed_plans(
     Args:
         module: to look at.
         derivatives: the highest order of derivatives.
-        wrt: inputs that may require a gradient; all values by default.
+        wrt: inputs some of which require a gradient in every call; by default any may, or none.
 
     Raises:
         ArgumentError: `wrt` names no input that is a value.
@@ -62,14 +62,16 @@ def needed_plans(
     chosen = tuple(values if wrt is None else wrt)
     with _Recorder() as recorder, FakeTensorMode(allow_non_fake_inputs=True):
         trainable = any(parameter.requires_grad for parameter in module.parameters())
-        for active, has_parameters in _scenarios(chosen, trainable):
+        for active, has_parameters in _scenarios(chosen, trainable, wrt is None):
             _run(module, active, has_parameters, derivatives)
             if derivatives == 0:
                 break
     return sorted(recorder.plans, key=lambda plan: plan.count(" "))
 
 
-def _scenarios(chosen: tuple[str, ...], any_parameters: bool) -> Iterator[tuple[set[str], bool]]:
+def _scenarios(
+    chosen: tuple[str, ...], any_parameters: bool, or_none: bool
+) -> Iterator[tuple[set[str], bool]]:
     """(inputs that require a gradient, whether parameters do) of each way to use a module."""
     groups = dict.fromkeys(
         [frozenset(chosen), *(frozenset({name}) for name in chosen), frozenset()]
