@@ -42,6 +42,11 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+def load() -> float | None:
+    """Processes that were running or waiting over the last minute; None where it is not known."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that matter; those that are missing are left out."""
     found = {"python": platform.python_version()}

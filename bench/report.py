@@ -162,6 +162,7 @@ def plot(path: Path, records: list[PassRecord]) -> None:
             axis.bar_label(bars, fmt="%.1f", fontsize=6, padding=1)
         axis.axhline(1.0, color="black", linewidth=0.8)
         axis.set_yscale("log")
+        axis.margins(x=0.02, y=0.2)
         axis.set_xticks(range(len(workloads)), workloads, rotation=20, ha="right", fontsize=8)
         axis.set_ylabel("times faster than e3nn")
         axis.set_title(str(setting), fontsize=10)

@@ -35,9 +35,12 @@ from bench.limits import Yardsticks, gemm_rates, total
 from bench.passes import KERNELS_OF, PASSES, relative_error
 from bench.results import KernelRecord, PassRecord, Setting, summarise
 from bench.timing import Call, interleave, num_threads
-from bench.workloads import Workload, load, select
+from bench.workloads import Workload, select
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+BUSY = 0.5
+"""A load, in processes, above which a run begins with a warning."""
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -72,13 +75,13 @@ def parse(arguments: list[str] | None = None) -> Options:
     """The options of a command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.tensor_product", description=__doc__)
     add = parser.add_argument
-    add("--quick", action="store_true", help="float32, one thread, few rounds: two minutes")
-    add("--rows", type=int, default=1000, help="of every tensor (default 1000)")
-    add("--only", nargs="+", metavar="NAME", help=", ".join(w.name for w in load()))
+    add("--quick", action="store_true", help="float32, one thread, 400 rows: two minutes")
+    add("--rows", type=int, help="of every tensor (default 1000)")
+    add("--only", nargs="+", metavar="NAME", help=", ".join(w.name for w in select(None)))
     add("--threads", help="comma-separated numbers, or all (default 1,all)")
     add("--dtype", nargs="+", choices=sorted(DTYPES), help="default: both")
-    add("--seconds", type=float, help="to time each contestant in each pass (default 0.8)")
-    add("--compile-seconds", type=float, help="torch.compile may take in all (default 600)")
+    add("--seconds", type=float, help="to time each contestant in each pass (default 0.6)")
+    add("--compile-seconds", type=float, help="torch.compile may take in all (default 360)")
     add("--json", type=Path, default=RESULTS / "tensor_product.json")
     add("--plot", type=Path, default=RESULTS / "tensor_product.png")
     add("--no-cue", action="store_true", help="leave out cuEquivariance")
@@ -91,14 +94,14 @@ def parse(arguments: list[str] | None = None) -> Options:
     except ValueError as error:
         parser.error(str(error))
     left_out = {CUE: given.no_cue, COMPILE: given.no_compile}
-    compile_seconds = given.compile_seconds or (60.0 if given.quick else 600.0)
+    compile_seconds = given.compile_seconds or (45.0 if given.quick else 360.0)
     return Options(
         workloads=workloads,
-        rows=given.rows,
+        rows=given.rows or (400 if given.quick else 1000),
         settings=tuple(Setting(count, dtype) for dtype in dtypes for count in counts),
         contestants=tuple(name for name in CONTESTANTS if not left_out.get(name)),
         min_rounds=2 if given.quick else 3,
-        seconds=given.seconds or (0.1 if given.quick else 0.8),
+        seconds=given.seconds or (0.1 if given.quick else 0.6),
         budget=CompileBudget(per_pass=min(90.0, compile_seconds / 3), left=compile_seconds),
         json=given.json,
         plot=given.plot,
@@ -203,10 +206,13 @@ def main(arguments: list[str] | None = None) -> None:
     facts: dict[str, Any] = {
         "processor": machine.processor(),
         "versions": machine.versions(),
+        "load_before": machine.load(),
         "rows": options.rows,
         "seconds_per_contestant": options.seconds,
         "gemm": [],
     }
+    if (load := machine.load() or 0.0) > BUSY:
+        _say(f"the machine was busy over the last minute (load {load:.1f}): expect noise")
     passes: list[PassRecord] = []
     kernels: list[KernelRecord] = []
     start = time.perf_counter()

@@ -24,6 +24,10 @@ MAX_CALLS = 16
 
 MAX_ROUNDS = 60
 
+SLOW_SECONDS = 2.0
+SLOW_ROUNDS = 2
+"""A call that takes longer has so few turns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -52,7 +56,7 @@ def interleave(calls: Mapping[str, Call], seconds: float, min_rounds: int = 3) -
         calls: by name; each has run at least once, so that nothing is compiled here.
         seconds: to spend on each. A call that is too slow for that still gets `min_rounds` turns,
             spread evenly over the rounds of the others.
-        min_rounds: the fewest turns.
+        min_rounds: the fewest turns of a call that takes up to `SLOW_SECONDS`.
     """
     with no_gc():
         plans = {name: _plan(call, seconds, min_rounds) for name, call in calls.items()}
@@ -73,6 +77,8 @@ def _plan(call: Call, seconds: float, min_rounds: int) -> tuple[int, int]:
         once = min(once, _elapsed(call))
     repeats = max(1, min(MAX_CALLS, int(TURN_SECONDS / once)))
     turn = once * (repeats + (repeats > 1))
+    if once > SLOW_SECONDS:
+        return min(SLOW_ROUNDS, min_rounds), repeats
     return max(min_rounds, min(MAX_ROUNDS, int(seconds / turn))), repeats
 
 

@@ -1,4 +1,4 @@
-"""One compile cache for a whole test session, and settings that keep workers out of each other's way."""
+"""One compile cache for a test session, and settings for many workers on one machine."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ hypothesis.settings.load_profile("tvm_equi")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes a cache that workers inherit; one that is set already is kept, so that a run can be warm."""
+    """Makes a cache that workers inherit; one that is set already is kept, for warm runs."""
     if CACHE not in os.environ:
         _made_here.append(tempfile.mkdtemp(prefix="tvm_equi-tests-"))
         os.environ[CACHE] = _made_here[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from e3nn import o3
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_equi.graph import GraphBuilder, TensorProductGraph, interpret
@@ -176,13 +176,11 @@ def graphs(draw: st.DrawFn) -> TensorProductGraph:
     return build.graph(read, *draw(st.lists(st.sampled_from(made[1:]), max_size=1)))
 
 
-@settings(max_examples=60, deadline=None)
 @given(graphs(), st.integers(0, 100))
 def test_keeps_the_function(graph: TensorProductGraph, seed: int) -> None:
     assert_same_function(graph, seed)
 
 
-@settings(max_examples=25, deadline=None)
 @given(graphs(), st.integers(0, 100), st.booleans())
 def test_keeps_the_symmetry(graph: TensorProductGraph, seed: int, inverted: bool) -> None:
     pruned = prune(graph)

@@ -123,7 +123,8 @@ X, TP, LIN, M, SH = (NODES.index(name) for name in ("x", "tp", "lin", "m", "sh")
         ),
         (
             changed(("nodes", TP, "instructions", 0, 0), 9),
-            "node 'tp' (TensorProduct): instructions[0].i_in1: expected 0 or more and below 2, got 9",
+            "node 'tp' (TensorProduct): instructions[0].i_in1: expected 0 or more and below 2, "
+            "got 9",
         ),
         (
             changed(("nodes", TP, "instructions", 0, 0), True),

@@ -68,7 +68,9 @@ def test_features_are_read_from_the_weights() -> None:
 
 def test_features_without_weights_are_not_known() -> None:
     reference = o3.Linear("2x0e", "3x0e", f_in=2, f_out=4, internal_weights=False)
-    message = "Linear.from_e3nn: module: expected one without f_in, or with its own weights, got Linear"
+    message = (
+        "Linear.from_e3nn: module: expected one without f_in, or with its own weights, got Linear"
+    )
     with pytest.raises(UnsupportedError, match=re.escape(message)):
         nn.from_e3nn(reference)
 
@@ -80,7 +82,7 @@ class Renamed(o3.Linear):
 class Doubled(o3.Linear):
     """Computes something else."""
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         return 2 * super().forward(features)
 
 
@@ -91,7 +93,8 @@ def test_subclass_with_the_same_forward() -> None:
 
 def test_subclass_with_another_forward() -> None:
     message = (
-        "from_e3nn: module: expected a Linear with e3nn's forward, got Doubled, which defines its own"
+        "from_e3nn: module: expected a Linear with e3nn's forward, "
+        "got Doubled, which defines its own"
     )
     with pytest.raises(UnsupportedError, match=f"^{re.escape(message)}$"):
         nn.from_e3nn(Doubled("2x0e", "2x0e"))
@@ -100,7 +103,8 @@ def test_subclass_with_another_forward() -> None:
 def test_another_module() -> None:
     message = (
         "from_e3nn: module: expected one of e3nn's ElementwiseTensorProduct, FullTensorProduct, "
-        "FullyConnectedTensorProduct, Linear, SphericalHarmonics, TensorProduct, TensorSquare, got ReLU"
+        "FullyConnectedTensorProduct, Linear, SphericalHarmonics, TensorProduct, TensorSquare, "
+        "got ReLU"
     )
     with pytest.raises(UnsupportedError, match=f"^{re.escape(message)}$"):
         nn.from_e3nn(torch.nn.ReLU())

@@ -32,7 +32,8 @@ def test_equals_e3nn(arguments: Any, options: Any, layout: str) -> None:
     assert [ins[:5] for ins in ours.instructions] == [ins[:5] for ins in reference.instructions]
     assert repr(ours) == repr(reference)
     assert_matches_e3nn(ours, reference)
-    assert_matches_e3nn(ours, reference, dtype=torch.float32)
+    if layout == "mul_ir":
+        assert_matches_e3nn(ours, reference, dtype=torch.float32)
     assert_equivariant(ours)
 
 
@@ -43,6 +44,8 @@ def test_filter_and_output_exclude_each_other() -> None:
 
 
 def test_unknown_normalization() -> None:
-    message = "TensorSquare: irrep_normalization: expected one of 'component', 'none', 'norm', got 3"
+    message = (
+        "TensorSquare: irrep_normalization: expected one of 'component', 'none', 'norm', got '3'"
+    )
     with pytest.raises(ArgumentError, match=f"^{re.escape(message)}$"):
-        TensorSquare("1o", irrep_normalization=3)
+        TensorSquare("1o", irrep_normalization="3")

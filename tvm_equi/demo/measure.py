@@ -130,7 +130,7 @@ def training_step(model: torch.nn.Module, structure: Structure) -> None:
     energy = model(**(structure.inputs() | {"positions": positions}))
     (gradient,) = torch.autograd.grad(energy.sum(), positions, create_graph=True)
     loss = energy.square().sum() / len(positions) + gradient.square().mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
 
 
 def _median(call: Callable[[], Any], seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""Load an artifact in a fresh process and run it: `python -m tvm_equi.demo.reload ARTIFACT INPUTS.npz`.
+"""Load an artifact in a fresh process and run it: `python -m tvm_equi.demo.reload DIR INPUTS`.
 
 In: two paths. Out: one line of JSON with the energy, exact, and whether the compiler was imported.
 """

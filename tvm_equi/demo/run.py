@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -56,7 +56,7 @@ class Options:
     threads: int | None = None
     out: Path = Path("tvm_equi_demo")
     dtype: DType = "float32"
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     seconds: float = 0.5
 
 
@@ -79,12 +79,12 @@ def run_demo(options: Options, console: Console) -> None:
         console.print(
             f"{structure.name}: {len(structure.senders)} pairs within {settings.cutoff} Å"
         )
-    torch.manual_seed(0)
-    reference = ReferenceModel(settings)
+    reference = make_reference(settings)
     num_parameters = sum(parameter.numel() for parameter in reference.parameters())
     console.print(
-        f"model: {settings.num_layers} layers, {settings.num_channels} channels, spherical harmonics to degree "
-        f"{settings.max_degree}, {num_parameters:,} parameters; {torch.get_num_threads()} threads"
+        f"model: {settings.num_layers} layers, {settings.num_channels} channels, spherical "
+        f"harmonics to degree {settings.max_degree}, {num_parameters:,} parameters; "
+        f"{torch.get_num_threads()} threads"
     )
     accuracies: dict[str, list[Accuracy]] = {}
     other: DType = "float64" if options.dtype == "float32" else "float32"
@@ -105,6 +105,21 @@ def run_demo(options: Options, console: Console) -> None:
     console.print(times_table(structures, times, options.dtype))
     save_and_reload(artifact, timed[0], options.out, console)
     console.print(f"done in {time.perf_counter() - started:.0f} s")
+
+
+def make_reference(settings: Settings) -> ReferenceModel:
+    """The e3nn model, whose constants are exact to float64: e3nn rounds them to the default dtype.
+
+    Args:
+        settings: of the model.
+    """
+    torch.manual_seed(0)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return ReferenceModel(settings)
+    finally:
+        torch.set_default_dtype(before)
 
 
 def compile_model(
@@ -199,6 +214,6 @@ def save_and_reload(artifact: Artifact, structure: Structure, out: Path, console
         raise ArtifactError(f"demo: reload: expected energy {energy!r}, got {again!r}")
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     console.print(
-        f"artifact: {path.resolve()} ({len(artifact.kernels)} kernels, {size / 1e6:.1f} MB); loaded in a fresh process "
-        "without a compiler, it gives the same energy to the last bit"
+        f"artifact: {path.resolve()} ({len(artifact.kernels)} kernels, {size / 1e6:.1f} MB); "
+        "loaded in a fresh process without a compiler, it gives the same energy to the last bit"
     )

@@ -179,7 +179,7 @@ def _add_linear(
     """
     paths = [ins for ins in module.instructions if ins.i_in != BIAS]
     size = sum(ins.path_shape[0] * ins.path_shape[1] for ins in paths)
-    if size != module.weight_numel or getattr(module, "feature_dims", ()):
+    if module.weight.dim() > 1 or getattr(module, "feature_dims", ()):
         raise UnsupportedError("compile: module: expected a Linear without f_in, got one with it")
     build.layout = getattr(module, "layout", "mul_ir")
     x = value or build.input("x", module.irreps_in, rows="node")

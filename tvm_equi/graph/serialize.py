@@ -211,8 +211,9 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     if kind in _SCALARS:
         return _decode_scalar(kind, value, where)
     if kind is IrrepsText:
+        text = _decode_scalar(str, value, where)
         try:
-            return canonical_irreps(_decode_scalar(str, value, where))
+            return canonical_irreps(text)
         except GraphError as error:
             raise GraphError(f"{where}: {str(error).removeprefix('irreps: ')}") from error
     if origin is typing.Literal:

@@ -61,7 +61,8 @@ def compare(
 
     Args:
         module: to test.
-        reference: takes the same arguments; e3nn by default.
+        reference: takes the same arguments in the same order, and has parameters of its own, to
+            which nothing is differentiated; e3nn with the module's parameters by default.
         rows: of each kind.
         seed: of the random data.
         tolerance: of relative errors.
@@ -80,7 +81,8 @@ def compare(
     bound = TOLERANCES[dtype] if tolerance is None else tolerance
     inputs = random_inputs(module, rows, seed)
     against = reference or reference_module(module)
-    found, expected = _derivatives(module, module, inputs), _derivatives(against, module, inputs)
+    own = [p for p in module.parameters() if p.requires_grad] if reference is None else []
+    found, expected = _derivatives(module, own, inputs), _derivatives(against, own, inputs)
     errors = [_relative_error(a, b) for a, b in zip(found, expected, strict=True)]
     report = Report(errors[0], errors[1], errors[2], bound)
     for name, error in zip(("forward", "backward", "double backward"), errors, strict=True):
@@ -114,19 +116,15 @@ def random_inputs(module: GraphModule, rows: int, seed: int) -> dict[str, torch.
 
 
 def _derivatives(
-    function: Callable[..., Any], owner: GraphModule, inputs: dict[str, torch.Tensor]
+    function: Callable[..., Any], own: list[torch.nn.Parameter], inputs: dict[str, torch.Tensor]
 ) -> list[list[torch.Tensor]]:
-    """Values, gradients, gradients of gradients.
-
-    A reference that is no module is differentiated with respect to inputs only.
-    """
+    """Values, gradients to inputs and to `own`, gradients of gradients."""
     leaves = {
         name: value.clone().requires_grad_(value.is_floating_point())
         for name, value in inputs.items()
     }
     inner = [value for value in leaves.values() if value.requires_grad]
-    own = [p for p in owner.parameters() if p.requires_grad]
-    found = function(**leaves)
+    found = function(*leaves.values())
     outputs = list(found.values()) if isinstance(found, dict) else [found]
     total = torch.stack([(out * torch.sin(out.detach() + 1)).sum() for out in outputs]).sum()
     first = _gradients(total, [*inner, *own])

@@ -1,9 +1,9 @@
 """Which kernels a graph needs, found by running it on tensors that have shapes and no values.
 
 In: a module and the order of derivatives. Out: plans, those of values first. The module is run as
-it will be used: with and without gradients to parameters (without only, where none
-requires one), and to each chosen input, alone and
-together; a first derivative to inputs may be differentiated again, as in training on forces.
+it will be used: with and without gradients to parameters (without only, where none requires one),
+and to each chosen input, alone and together; a first derivative to inputs may be differentiated
+again, as in training on forces.
 """
 
 from __future__ import annotations
@@ -73,9 +73,10 @@ def _scenarios(
     chosen: tuple[str, ...], any_parameters: bool, or_none: bool
 ) -> Iterator[tuple[set[str], bool]]:
     """(inputs that require a gradient, whether parameters do) of each way to use a module."""
-    groups = dict.fromkeys(
-        [frozenset(chosen), *(frozenset({name}) for name in chosen), frozenset()]
-    )
+    alone = [frozenset({name}) for name in chosen]
+    groups = dict.fromkeys([frozenset(chosen), *alone])
+    if or_none or not chosen:
+        groups[frozenset()] = None
     for active in groups:
         for has_parameters in (True, False) if any_parameters else (False,):
             if active or has_parameters:

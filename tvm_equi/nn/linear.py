@@ -133,6 +133,8 @@ class Linear(WeightedModule):
         self._bias_shape = (*feature_dims[1:], self.bias_numel)
         self._in_shape = (*feature_dims[:1], irreps_in.dim)
         self._out_shape = (*feature_dims[1:], irreps_out.dim)
+        biased = {ins.i_out for ins in instructions if ins.i_in == BIAS}
+        self._bias_blocks = tuple((mul_ir.dim, k in biased) for k, mul_ir in enumerate(irreps_out))
         self._plan: str | None = None
         if self.weight_numel and prod(feature_dims):
             kernel = linear_kernel(
@@ -260,14 +262,13 @@ class Linear(WeightedModule):
 
     def _padded(self, bias: torch.Tensor) -> torch.Tensor:
         """The bias with zeros where the output has none; scalars are the same in both layouts."""
-        biased = {ins.i_out for ins in self.instructions if ins.i_in == BIAS}
         blocks, offset = [], 0
-        for index, mul_ir in enumerate(self.irreps_out):
-            if index in biased:
-                blocks.append(bias.narrow(-1, offset, mul_ir.dim))
-                offset += mul_ir.dim
+        for dim, is_biased in self._bias_blocks:
+            if is_biased:
+                blocks.append(bias.narrow(-1, offset, dim))
+                offset += dim
             else:
-                blocks.append(bias.new_zeros((*bias.shape[:-1], mul_ir.dim)))
+                blocks.append(bias.new_zeros((*bias.shape[:-1], dim)))
         return torch.cat(blocks, dim=-1)
 
 

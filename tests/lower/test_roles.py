@@ -1,0 +1,60 @@
+"""Roles of operands, by mode."""
+
+import numpy as np
+import pytest
+from tvm_equi.algebra.products import Instruction, tensor_product_kernel
+from tvm_equi.lower.roles import Roles
+from tvm_equi.lower.storage import Channels
+
+
+def roles(mode: str, u: int, v: int, w: int, *, has_weight: bool = True) -> Roles:
+    path = (Instruction(0, 0, 0, mode, has_weight, 2.0),)
+    rows = "row" if has_weight else "none"
+    kernel = tensor_product_kernel(((u, 1),), ((v, 2),), ((w, 1),), path, weight_rows=rows)
+    return Roles(kernel.contractions[0], kernel.contractions[0].paths[0])
+
+
+@pytest.mark.parametrize(
+    ("mode", "muls", "spread", "lane", "extent", "loop"),
+    [
+        ("uvu", (8, 3, 8), 0, "u", 8, 3),
+        ("uvv", (8, 3, 3), 1, "v", 3, 8),
+        ("uvuv", (8, 3, 24), 0, "u", 8, 3),
+        ("uvuv", (3, 8, 24), 1, "v", 8, 3),
+        ("uuu", (5, 5, 5), 0, "u", 5, 1),
+    ],
+)
+def test_lanes_and_loop(
+    mode: str, muls: tuple[int, int, int], spread: int, lane: str, extent: int, loop: int
+) -> None:
+    found = roles(mode, *muls)
+    assert (found.spread, found.lane, found.extent, found.loop) == (spread, lane, extent, loop)
+    assert found.common == 1 - spread
+    assert found.common_has_lanes == (mode == "uuu")
+
+
+def test_channels_of_weights_and_products() -> None:
+    by_u = roles("uvuv", 8, 3, 24)
+    assert by_u.channels(by_u.product, 2) == Channels(2, 3)
+    by_v = roles("uvuv", 3, 8, 24)
+    assert by_v.channels(by_v.product, 2) == Channels(16, 1)
+    assert by_v.channels(by_v.spread, 2) == Channels()
+
+
+def test_coefficients_have_the_spread_operand_first() -> None:
+    found = roles("uvv", 1, 4, 4)
+    assert found.coefficients.shape == (5, 3, 3)
+    nonzero = {(i, k) for i, _, k in np.argwhere(found.coefficients)}
+    assert set(found.pattern) == nonzero
+
+
+def test_rows_in_lanes() -> None:
+    single = roles("uvu", 1, 1, 1)
+    in_lanes = Roles(single.form, single.path, rows=16)
+    assert (in_lanes.extent, in_lanes.loop, in_lanes.common_has_lanes) == (16, 1, True)
+
+
+def test_no_weights() -> None:
+    found = roles("uvu", 4, 1, 4, has_weight=False)
+    assert found.weight is None
+    assert found.product == 2

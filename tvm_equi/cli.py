@@ -1,0 +1,260 @@
+"""The command `tvm-equi`: demo, compile, inspect, doctor.
+
+In: a command line. Out: text on the terminal, artifacts on disk. An error of the package is one
+line and exit code 2; `doctor` exits with 1 if something needed is missing.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tvm_equi.errors import ArgumentError, TvmEquiError, UnsupportedError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="Compile O(3)-equivariant tensor products.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Target = Annotated[str, typer.Option(help="host (this CPU), x86-64-v2, x86-64-v3 or x86-64-v4.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="SPEC.json, or module.py:name of a graph, a module, or a function that makes one."
+    ),
+]
+
+
+def readable_errors(command: Callable[P, T]) -> Callable[P, T]:
+    """The command, with errors of the package as one line and exit code 2.
+
+    Args:
+        command: to wrap.
+    """
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except TvmEquiError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from error
+
+    return wrapped
+
+
+@app.command()
+@readable_errors
+def demo(
+    atoms: Annotated[int, typer.Option(help="Atoms of the crystal.", min=8)] = 64,
+    threads: Annotated[int | None, typer.Option(help="Threads of both models.", min=1)] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the artifact.")] = Path("tvm_equi_demo"),
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    channels: Annotated[int, typer.Option(help="Channels of each irrep.", min=1)] = 64,
+    seconds: Annotated[float, typer.Option(help="To spend on each timing.")] = 0.5,
+) -> None:
+    """Compile an interatomic potential, and run it beside e3nn on a crystal and a molecule."""
+    from tvm_equi.demo.model import Settings
+    from tvm_equi.demo.run import Options, run_demo
+
+    _check_dtype(dtype)
+    settings = Settings(num_channels=channels)
+    run_demo(Options(atoms, threads, out, dtype, settings, seconds), Console())  # type: ignore[arg-type]
+
+
+@app.command(name="compile")
+@readable_errors
+def compile_command(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the artifact.")],
+    target: Target = "host",
+    dtype: Annotated[
+        str | None, typer.Option(help="float32 or float64; the graph's own by default.")
+    ] = None,
+    derivatives: Annotated[int, typer.Option(help="Highest order to compile for.", min=0)] = 2,
+) -> None:
+    """Compile a graph or a module ahead of time."""
+    import tvm_equi
+
+    if dtype is not None:
+        _check_dtype(dtype)
+    console = Console()
+    columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("compiling", total=None)
+        artifact = tvm_equi.compile(
+            read_source(source),
+            target,
+            dtype=dtype,  # type: ignore[arg-type]
+            derivatives=derivatives,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    path = artifact.save(out)
+    console.print(graph_table(artifact.graph))
+    console.print(f"artifact: {path} ({len(artifact.kernels)} kernels for {artifact.target})")
+
+
+@app.command()
+@readable_errors
+def inspect(
+    source: Annotated[
+        str, typer.Argument(help="An artifact's folder, SPEC.json or module.py:name.")
+    ],
+    tir: Annotated[bool, typer.Option("--tir", help="Print the TensorIR of each product.")] = False,
+    asm: Annotated[bool, typer.Option("--asm", help="Print the assembly of each product.")] = False,
+    target: Target = "host",
+) -> None:
+    """Show a graph: paths, nonzeros, counted work, bytes; on request the generated code."""
+    from tvm_equi.artifact.codegen import assembly, tensorir
+    from tvm_equi.compiler import as_graph, graph_dtype
+    from tvm_equi.graph import DEFAULT_PIPELINE
+    from tvm_equi.graph.operations import Linear, TensorProduct
+    from tvm_equi.graph.regions import kernel_of
+
+    console = Console()
+    if Path(source).is_dir():
+        graph = _artifact_graph(Path(source), console)
+    else:
+        graph = DEFAULT_PIPELINE(as_graph(read_source(source), None)[0])
+    console.print(graph_table(graph))
+    for node in graph.nodes:
+        if not isinstance(node.operation, TensorProduct | Linear) or not (tir or asm):
+            continue
+        kernel = kernel_of(node.operation)
+        for wanted, show in ((tir, tensorir), (asm, assembly)):
+            if wanted:
+                typer.echo(f"# {node.name}: {show.__name__}")
+                typer.echo(show(kernel, graph_dtype(graph), target))
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions and targets, and what is missing and how to get it."""
+    from tvm_equi.artifact.doctor import examine
+
+    findings = examine()
+    table = Table(title="tvm_equi")
+    for header in ("what", "found", "verdict"):
+        table.add_column(header, overflow="fold")
+    for finding in findings:
+        table.add_row(finding.what, finding.found, finding.advice or "ok")
+    Console().print(table)
+    if any(finding.is_missing for finding in findings):
+        raise typer.Exit(1)
+
+
+def _check_dtype(dtype: str) -> None:
+    """Refuses an unknown dtype.
+
+    Raises:
+        ArgumentError: with those that are known.
+    """
+    if dtype not in ("float32", "float64"):
+        raise ArgumentError(f"tvm-equi: --dtype: expected float32 or float64, got {dtype!r}")
+
+
+def read_source(source: str) -> Any:
+    """The graph or module that a command line names.
+
+    Args:
+        source: SPEC.json, or module.py:name.
+
+    Raises:
+        ArgumentError: there is no such file or name.
+        UnsupportedError: the file cannot be imported.
+    """
+    from tvm_equi.graph.short_form import read_spec
+
+    if ".py:" not in source:
+        try:
+            return read_spec(Path(source).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArgumentError(
+                f"tvm-equi: source: expected SPEC.json or module.py:name, got {source!r} ({error})"
+            ) from error
+    file, _, name = source.rpartition(":")
+    found = getattr(_import_file(Path(file)), name, None)
+    if found is None:
+        raise ArgumentError(f"tvm-equi: source: expected a name that {file} defines, got {name!r}")
+    return found() if callable(found) and not hasattr(found, "forward") else found
+
+
+def _import_file(path: Path) -> Any:
+    """The Python module in a file.
+
+    Raises:
+        ArgumentError: there is no such file.
+        UnsupportedError: a package that it imports is missing.
+    """
+    import importlib.util
+
+    if not path.is_file():
+        raise ArgumentError(f"tvm-equi: source: expected a Python file, got {str(path)!r}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ArgumentError(f"tvm-equi: source: expected a Python file, got {str(path)!r}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise UnsupportedError(
+            f"tvm-equi: source: {path}: expected its imports, got: {error}"
+        ) from error
+    return module
+
+
+def _artifact_graph(path: Path, console: Console) -> Any:
+    """The graph of a saved artifact; prints what its manifest says."""
+    from tvm_equi.artifact.manifest import read_manifest
+    from tvm_equi.graph import from_json
+
+    manifest = read_manifest(path)
+    versions = ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())
+    console.print(
+        f"{path}: target {manifest['target']} ({manifest['machine']}), {manifest['dtype']}, "
+        f"derivatives to order {manifest['derivatives']}, {len(manifest['kernels'])} kernels, "
+        f"every checksum right; {versions}"
+    )
+    return from_json((path / "graph.json").read_text(encoding="utf-8"))
+
+
+def graph_table(graph: Any) -> Table:
+    """A graph as a table.
+
+    Args:
+        graph: to show.
+    """
+    from tvm_equi.graph.graph import TABLE_HEADER, table_rows
+
+    table = Table(title=f"{len(graph.nodes)} nodes; counts are per row of the value")
+    for header in ("node = operation(reads)", "value"):
+        table.add_column(header, overflow="fold")
+    for header in TABLE_HEADER[4:]:
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, kind, reads, value, *counts in table_rows(graph):
+        table.add_row(f"{name} = {kind}({reads})", value, *counts)
+    table.caption = f"outputs: {', '.join(graph.outputs)}"
+    return table
+
+
+def main() -> None:
+    """Runs the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
