@@ -9,11 +9,14 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -103,7 +106,7 @@ def compile_command(
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     path = artifact.save(out)
-    console.print(graph_table(artifact.graph))
+    print_graph(artifact.graph, console)
     console.print(f"artifact: {path} ({len(artifact.kernels)} kernels for {artifact.target})")
 
 
@@ -129,7 +132,7 @@ def inspect(
         graph = _artifact_graph(Path(source), console)
     else:
         graph = DEFAULT_PIPELINE(as_graph(read_source(source), None)[0])
-    console.print(graph_table(graph))
+    print_graph(graph, console)
     for node in graph.nodes:
         if not isinstance(node.operation, TensorProduct | Linear) or not (tir or asm):
             continue
@@ -232,23 +235,32 @@ def _artifact_graph(path: Path, console: Console) -> Any:
     return from_json((path / "graph.json").read_text(encoding="utf-8"))
 
 
-def graph_table(graph: Any) -> Table:
-    """A graph as a table.
+def print_graph(graph: Any, console: Console) -> None:
+    """Prints a graph: its inputs and parameters, and a table of the operations.
 
     Args:
         graph: to show.
+        console: to print on.
     """
     from tvm_equi.graph.graph import TABLE_HEADER, table_rows
+    from tvm_equi.graph.types import simplify_irreps
 
-    table = Table(title=f"{len(graph.nodes)} nodes; counts are per row of the value")
-    for header in ("node = operation(reads)", "value"):
-        table.add_column(header, overflow="fold")
+    for name in graph.inputs:
+        console.print(f"input {name}: {graph.types[name]}", markup=False)
+    numbers = sum(graph.types[name].dim for name in graph.parameters)
+    console.print(f"{len(graph.parameters)} parameters: {numbers:,} numbers")
+    table = Table(title="counts are per row of the value", box=SIMPLE)
+    for header, width in (("node", 12), ("operation", 13), ("value", 12)):
+        table.add_column(header, overflow="fold", min_width=width)
     for header in TABLE_HEADER[4:]:
         table.add_column(header, justify="right", no_wrap=True)
-    for name, kind, reads, value, *counts in table_rows(graph):
-        table.add_row(f"{name} = {kind}({reads})", value, *counts)
-    table.caption = f"outputs: {', '.join(graph.outputs)}"
-    return table
+    for name, kind, _, _, *counts in table_rows(graph):
+        if name not in graph.inputs and name not in graph.parameters:
+            value = graph.types[name]
+            shown = str(replace(value, irreps=simplify_irreps(value.irreps)))
+            table.add_row(*map(escape, (name, kind, shown, *counts)))
+    console.print(table)
+    console.print(f"outputs: {', '.join(graph.outputs)}", markup=False)
 
 
 def main() -> None:

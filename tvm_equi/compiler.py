@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tvm_equi import __version__
 from tvm_equi.artifact.cpu import check_cpu, required_features
 from tvm_equi.artifact.manifest import read_manifest, write_folder
 from tvm_equi.artifact.parallel import build_all
@@ -101,7 +102,8 @@ class Artifact(GraphModule):
         files |= {"parameters.npz": buffer.getvalue()}
         types = self.graph.types
         fields = {
-            "versions": {name: _version(name) for name in ("tvm_equi", "apache-tvm", "torch")},
+            "versions": {"tvm_equi": __version__}
+            | {name: _version(name) for name in ("apache-tvm", "torch")},
             "target": self.target,
             "machine": platform.machine(),
             "features": required_features(self.target),

@@ -18,7 +18,10 @@ def test_gradients_to_the_common_operand(
         Instruction(0, 1, 0, "uvu", True, 0.5),
     )
     kernel = tensor_product_kernel(
-        ((mul, degree),), ((1, 2), (1, 1)), ((mul, degree), (mul, degree - 1)), paths,
+        ((mul, degree),),
+        ((1, 2), (1, 1)),
+        ((mul, degree), (mul, degree - 1)),
+        paths,
         weight_rows="row",
     )
     check_kernel(vjp(kernel, (1,), (0,)))

@@ -96,6 +96,25 @@ def canonical_irreps(irreps: object) -> IrrepsText:
     return format_irreps(parse_irreps(str(irreps)))
 
 
+def simplify_irreps(irreps: str) -> IrrepsText:
+    """The irreps with equal neighbours merged and empty ones left out, as e3nn's `simplify`.
+
+    Args:
+        irreps: canonical or not.
+
+    Example:
+        >>> simplify_irreps("2x0e+3x0e+1x1o")
+        '5x0e+1x1o'
+    """
+    merged: list[Irrep] = []
+    for irrep in parse_irreps(irreps):
+        if merged and merged[-1].ir == irrep.ir:
+            irrep = Irrep(merged.pop().mul + irrep.mul, irrep.degree, irrep.parity)
+        if irrep.mul:
+            merged.append(irrep)
+    return format_irreps(tuple(merged))
+
+
 def irreps_dim(irreps: str) -> int:
     """Components of one row."""
     return sum(item.dim for item in parse_irreps(irreps))

@@ -204,7 +204,7 @@ class Couple:
     def _flush_common_sums(
         self, scope: Scope, number: int, r: Expr, flags: dict[tuple[int, str, int], bool]
     ) -> None:
-        """Moves running sums of gradients to y to the sums over lanes, or to y where it has lanes."""
+        """Moves running sums of gradients to y to the sums over lanes, or to y if it has lanes."""
         block, dim = scope.block, self.roles[number].coefficients.shape[1]
         for name, segment in dict.fromkeys((name, seg) for name, seg, _ in scope.common_sums):
             sums = {j: v for (n, s, j), v in scope.common_sums.items() if (n, s) == (name, segment)}

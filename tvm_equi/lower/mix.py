@@ -44,7 +44,7 @@ MAX_ACCUMULATORS = 24
 """Vector registers given to the sums of one matrix product, of 32 (16 without AVX-512)."""
 
 PRODUCT_ROWS = 8
-"""Rows of one matrix product in registers; more would leave no registers for a second block of lanes,
+"""Rows of one matrix product in registers; more would leave none for a second block of lanes,
 and a scalar is then loaded for each multiply-add."""
 
 STRIP = 4
@@ -78,7 +78,7 @@ class Mix:
         return [step for step in self.steps if step.output == slot]
 
     def transpose(self, buffers: dict[str, Any], dtype: str) -> None:
-        """Copies the shared weights that gradients to x read, transposed, before the loop over rows."""
+        """Copies the shared weights that gradients to x read, transposed, before all rows."""
         for name in dict.fromkeys(step.operands[W] for step in self.to(X)):
             offsets = self.form.operands[W].offsets
             for number, path in enumerate(self.form.paths):
@@ -277,7 +277,7 @@ class _TilePath:
         extent: int,
         weights: dict[str, tuple[Any, int]],
     ) -> None:
-        """Adds sum_c source[r, c, k] weights[c, lanes] over `depth` channels to target[r, lanes, k]."""
+        """Adds sum_c source[r, c, k] weights[c, lanes], c < depth, to target[r, lanes, k]."""
         segment = self.path.segments[target]
         for name in dict.fromkeys(step.target for step in steps):
             add = self.storage.adds(name, segment)
@@ -361,7 +361,7 @@ class _TilePath:
 
     def emit_weight_gradients(self) -> None:
         """dW[u, w] += sum_rk x[r, u, k] dz[r, w, k] into partial sums, lanes over w."""
-        steps, storage = self.mix.to(W), self.storage
+        steps = self.mix.to(W)
         if not steps:
             return
         width = block_width(self.w, self.mix.lanes)

@@ -213,7 +213,7 @@ class _Lowering:
                 self._emit_tile(start + row, chunk, 1)
 
     def _declare_regions(self) -> None:
-        """Declares that the block reads and writes everything: chunks are no tiles of the arguments."""
+        """Declares that the block reads and writes everything: chunks are no tiles."""
 
         def region(name: str) -> Expr:
             buffer = self.places[name].buffer

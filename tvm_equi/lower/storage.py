@@ -1,5 +1,4 @@
-"""Where the values of a kernel live while a tile of rows is computed, and how channels are
-addressed there.
+"""Where the values of a kernel live while a tile of rows is computed.
 
 In: operand types and the buffers made for them. Out: blocks of lanes read from, and written or
 added to, a segment, whatever its layout and memory. The first write of a segment in a tile stores,

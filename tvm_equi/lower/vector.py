@@ -157,8 +157,7 @@ def store_strided(
 
 
 def interleave(vectors: Sequence[Expr], width: int) -> list[Expr]:
-    """Vectors of components [dim][lane] as they lie in mul_ir memory: element lane * dim +
-    component.
+    """Components [dim][lane] as they lie in mul_ir memory: element lane * dim + component.
 
     Where dim is odd (and so invertible modulo the width), lane c of component i goes to position
     (c dim + i) mod width of its chunk whatever the chunk: one permutation per component puts all

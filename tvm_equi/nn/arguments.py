@@ -161,8 +161,8 @@ def resolve_weight_flags(
 
 def check_operand(
     where: str, argument: str, tensor: torch.Tensor, columns: int, like: torch.Tensor
-) -> None:
-    """Refuses a tensor that no kernel takes.
+) -> torch.Tensor:
+    """The tensor, if a kernel can take it.
 
     Args:
         where: the class.
@@ -179,25 +179,27 @@ def check_operand(
         raise ArgumentTypeError(
             f"{where}: {argument}: expected a tensor, got {type(tensor).__name__}"
         )
-    if tensor.dtype not in DTYPES:
+    dtype = tensor.dtype
+    if dtype not in DTYPES:
         raise ArgumentTypeError(
-            f"{where}: {argument}: expected float32 or float64, got {_name(tensor.dtype)}; "
+            f"{where}: {argument}: expected float32 or float64, got {_name(dtype)}; "
             "cast with .float() or .double()"
         )
-    if tensor.dtype != like.dtype:
+    if tensor is not like and dtype != like.dtype:
         raise ArgumentTypeError(
             f"{where}: {argument}: expected {_name(like.dtype)} as the first input has, "
-            f"got {_name(tensor.dtype)}; cast with .to(torch.{_name(like.dtype)})"
+            f"got {_name(dtype)}; cast with .to(torch.{_name(like.dtype)})"
         )
-    if tensor.device.type != "cpu":
+    if not tensor.is_cpu:
         raise ArgumentError(
             f"{where}: {argument}: expected a tensor on the CPU, for which kernels are compiled, "
             f"got one on {str(tensor.device)!r}; move the module and its inputs there"
         )
-    if tensor.dim() == 0 or tensor.shape[-1] != columns:
+    if tensor.shape[-1:] != (columns,):
         raise ArgumentError(
             f"{where}: {argument}: expected shape [..., {columns}], got {list(tensor.shape)}"
         )
+    return tensor
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -231,12 +231,10 @@ class Linear(WeightedModule):
         batch: Sequence[int] = features.shape[:num_leading]
         named = [("features", batch)]
         if self.weight_numel or weight is not None:
-            weight = self._resolve_weight(
-                "weight", weight, self.weight, self._weight_shape, features
-            )
+            weight = self._resolve_weight("weight", weight, self._weight_shape, features)
             named.append(("weight", weight.shape[: weight.dim() - len(self._weight_shape)]))
         if self.bias_numel or bias is not None:
-            bias = self._resolve_weight("bias", bias, self.bias, self._bias_shape, features)
+            bias = self._resolve_weight("bias", bias, self._bias_shape, features)
             named.append(("bias", bias.shape[: bias.dim() - len(self._bias_shape)]))
         if any(lead and lead != batch for _, lead in named):
             batch = broadcast_batch(where, named)

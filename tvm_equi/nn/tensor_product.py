@@ -165,7 +165,7 @@ class TensorProduct(WeightedModule):
         self._in1_dim, self._in2_dim, self._out_dim = in1.dim, in2.dim, out.dim
         self._is_callable = True
         self._plan: str | None = None
-        if any(self._is_active(ins) for ins in instructions):
+        if any(0 not in ins.path_shape for ins in instructions):
             rows = "shared" if self.shared_weights else "row"
             kernel = tensor_product_kernel(
                 degrees(in1),
@@ -239,22 +239,24 @@ class TensorProduct(WeightedModule):
             raise UnsupportedError(
                 f"{where}: compile_left_right: expected True for a module that is called, got False"
             )
-        operands = [("x", x), ("y", y)]
-        shared = []
+        rows, shared, names = [x, y], [], ["x", "y"]
         if self.weight_numel or weight is not None:
-            used = self._resolve_weight(
-                "weight", self._joined(weight), self.weight, (self.weight_numel,), x
-            )
+            used = self._resolve_weight("weight", self._joined(weight), (self.weight_numel,), x)
             if self.shared_weights:
                 shared.append(used)
             else:
-                operands.append(("weight", used))
-        batch: Sequence[int] = x.shape[:-1]
-        if any(tensor.shape[:-1] != batch for _, tensor in operands):
-            batch = broadcast_batch(where, [(name, t.shape[:-1]) for name, t in operands])
+                rows.append(used)
+                names.append("weight")
+        batches = [tensor.shape[:-1] for tensor in rows]
+        batch: Sequence[int] = batches[0]
+        is_flat = len(batch) == 1
+        if batches.count(batches[0]) != len(batches):
+            is_flat = False
+            batch = broadcast_batch(where, list(zip(names, batches, strict=True)))
         if self._plan is None:
             return x.new_zeros((*batch, self._out_dim))
-        rows = [flatten_rows(tensor, batch) for _, tensor in operands]
+        if not is_flat:
+            rows = [flatten_rows(tensor, batch) for tensor in rows]
         out = run(self._plan, rows + shared if self.weight_numel else rows[:2])[0]
         return out if len(batch) == 1 else out.reshape((*batch, self._out_dim))
 

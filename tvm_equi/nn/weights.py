@@ -75,16 +75,14 @@ class WeightedModule(torch.nn.Module):
         self,
         argument: str,
         given: torch.Tensor | None,
-        own: torch.Tensor,
         shape: tuple[int, ...],
         like: torch.Tensor,
     ) -> torch.Tensor:
         """The module's own tensor or the given one, checked.
 
         Args:
-            argument: its name.
+            argument: its name, which is also that of the module's own.
             given: what `forward` got.
-            own: the module's.
             shape: of one set of weights; leading dimensions come before it where weights are not
                 shared.
             like: the first input.
@@ -93,34 +91,35 @@ class WeightedModule(torch.nn.Module):
             ArgumentError: missing, given twice, or of a wrong shape.
         """
         where = type(self).__name__
-        wanted = ", ".join(str(size) for size in shape)
-        wanted = f"[{wanted}]" if self.shared_weights else f"[..., {wanted}]"
         if self.internal_weights:
             if given is not None:
                 raise ArgumentError(
                     f"{where}: {argument}: expected None where internal_weights is True, "
                     "got a second set; construct the module with internal_weights=False to pass it"
                 )
-            tensor = own
-        elif given is None:
+            return check_operand(where, argument, getattr(self, argument), shape[-1], like)
+        if given is None:
             raise ArgumentError(
-                f"{where}: {argument}: expected a tensor of shape {wanted} "
+                f"{where}: {argument}: expected a tensor of shape {self._wanted(shape)} "
                 "where internal_weights is False, got None"
             )
-        else:
-            tensor = given
-        check_operand(where, argument, tensor, shape[-1], like)
-        num_leading = tensor.dim() - len(shape)
+        check_operand(where, argument, given, shape[-1], like)
+        num_leading = given.dim() - len(shape)
         if (
             num_leading < 0
-            or tensor.shape[num_leading:] != shape
+            or given.shape[num_leading:] != shape
             or (num_leading == 0) != self.shared_weights
         ):
             raise ArgumentError(
-                f"{where}: {argument}: expected shape {wanted} "
-                f"where shared_weights is {self.shared_weights}, got {list(tensor.shape)}"
+                f"{where}: {argument}: expected shape {self._wanted(shape)} "
+                f"where shared_weights is {self.shared_weights}, got {list(given.shape)}"
             )
-        return tensor
+        return given
+
+    def _wanted(self, shape: tuple[int, ...]) -> str:
+        """The shape of weights, as an error says it."""
+        sizes = ", ".join(str(size) for size in shape)
+        return f"[{sizes}]" if self.shared_weights else f"[..., {sizes}]"
 
     def _weight_for_views(self, weight: torch.Tensor | None) -> torch.Tensor:
         """The weights that a view is wanted of.

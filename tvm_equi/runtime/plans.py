@@ -15,6 +15,7 @@ from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.errors import ArgumentError
 
 
+@lru_cache(maxsize=4096)
 def derivative_plan(plan: str, wrt: tuple[int, ...], of: tuple[int, ...]) -> str:
     """The plan of a vector-Jacobian product; see `tvm_equi.algebra.derivative.vjp`."""
     return f"{plan} {','.join(map(str, wrt))}:{','.join(map(str, of))}"

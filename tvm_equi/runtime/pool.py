@@ -46,7 +46,7 @@ class Pool:
         with self._lock:
             storage = self._take(num_bytes)
             result = torch.empty(0, dtype=dtype)
-            result.set_(storage, 0, shape)  # type: ignore[call-overload]
+            result.set_(storage, 0, shape, _strides(shape))
         return result
 
     def _take(self, num_bytes: int) -> torch.UntypedStorage:
@@ -77,9 +77,17 @@ class Pool:
             self._storages.clear()
 
 
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of a contiguous tensor."""
+    strides = [1]
+    for extent in reversed(shape[1:]):
+        strides.append(strides[-1] * extent)
+    return tuple(reversed(strides))
+
+
 def _is_idle(storage: torch.UntypedStorage) -> bool:
     """Whether the pool's own handle is the only one to a storage."""
-    return bool(torch._C._storage_Use_Count(storage._cdata) == 1)  # type: ignore[attr-defined]
+    return bool(torch._C._storage_Use_Count(storage._cdata) == 1)
 
 
 def _limit() -> int:

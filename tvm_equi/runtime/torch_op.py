@@ -19,12 +19,15 @@ import torch
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.codegen import build
 from tvm_equi.errors import ArgumentError, ArgumentTypeError
-from tvm_equi.runtime.function import KernelFunction, gradients
+from tvm_equi.runtime.function import EagerFunction, KernelFunction, gradients
 from tvm_equi.runtime.library import load_function, use_threads
 from tvm_equi.runtime.plans import Signature, resolve, signature
 from tvm_equi.runtime.pool import POOL
 
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
+
+_functorch: Callable[..., tuple[torch.Tensor, ...]] = KernelFunction.apply
+_eager: Callable[..., tuple[torch.Tensor, ...]] = EagerFunction.apply
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
@@ -84,10 +87,10 @@ def run(plan: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """
     if not torch.compiler.is_compiling():
         if torch._C._are_functorch_transforms_active():
-            return list(KernelFunction.apply(plan, torch.ops.tvm_equi.run.default, *inputs))
+            return list(_functorch(plan, torch.ops.tvm_equi.run.default, *inputs))
         if _is_plain(inputs):
             if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-                return list(KernelFunction.apply(plan, _run_cpu, *inputs))
+                return list(_eager(plan, _run_cpu, *inputs))
             return _run_cpu(inputs, plan)
     outputs: list[torch.Tensor] = torch.ops.tvm_equi.run(list(inputs), plan)
     return outputs
@@ -111,7 +114,8 @@ def _num_rows(facts: Signature, inputs: Sequence[torch.Tensor]) -> Any:
     for number, (tensor, (columns, has_rows)) in enumerate(zip(inputs, facts.inputs, strict=True)):
         if tensor.dtype != first.dtype:
             raise ArgumentTypeError(
-                f"tvm_equi::run: inputs[{number}]: expected {first.dtype} like inputs[0], got {tensor.dtype}"
+                f"tvm_equi::run: inputs[{number}]: expected {first.dtype} like inputs[0], "
+                f"got {tensor.dtype}"
             )
         shape = tensor.shape
         if len(shape) != 1 + has_rows or shape[-1] != columns:
@@ -124,7 +128,8 @@ def _num_rows(facts: Signature, inputs: Sequence[torch.Tensor]) -> Any:
                 rows = shape[0]
             elif shape[0] != rows:
                 raise ArgumentError(
-                    f"tvm_equi::run: inputs[{number}]: expected {rows} rows like the others, got {shape[0]}"
+                    f"tvm_equi::run: inputs[{number}]: expected {rows} rows like the others, "
+                    f"got {shape[0]}"
                 )
     return rows
 
@@ -165,7 +170,6 @@ def _run_cpu(inputs: Sequence[torch.Tensor], plan: str) -> list[torch.Tensor]:
 _LIBRARY.impl("run", _run_cpu, "CPU")
 
 
-@torch.library.register_fake("tvm_equi::run", lib=_LIBRARY)
 def _run_fake(inputs: list[torch.Tensor], plan: str) -> list[torch.Tensor]:
     facts = signature(plan)
     rows = _num_rows(facts, inputs)
@@ -173,6 +177,9 @@ def _run_fake(inputs: list[torch.Tensor], plan: str) -> list[torch.Tensor]:
         inputs[0].new_empty((rows, columns) if has_rows else (columns,))
         for columns, has_rows in facts.outputs
     ]
+
+
+torch.library.register_fake("tvm_equi::run", _run_fake, lib=_LIBRARY)
 
 
 def _setup_context(ctx: Any, inputs: tuple[list[torch.Tensor], str], output: Any) -> None:

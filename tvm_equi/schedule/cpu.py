@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_equi.algebra.kernel import Kernel
-from tvm_equi.lower.names import FUNCTION, ROWS_BLOCK
+from tvm_equi.lower.names import ROWS_BLOCK
 from tvm_equi.lower.primfunc import Decisions, lower
 from tvm_equi.schedule.targets import CpuTarget
 
 ROW_TILE = 16
-"""Rows whose products with one shared matrix are computed together: a matrix element, or a partial sum
-of its gradient, is then loaded once for all of them."""
+"""Rows whose products with one shared matrix are computed together: a matrix element, or a partial
+sum of its gradient, is then loaded once for all of them."""
 
 CHUNK_BYTES = 1 << 17
 """Bytes of operands that one task of the parallel loop touches: long enough to hide a task's
@@ -52,9 +52,4 @@ def schedule(kernel: Kernel, dtype: str, target: CpuTarget) -> Any:
     state = s_tir.Schedule(function)
     (chunks,) = state.get_loops(state.get_sblock(ROWS_BLOCK))
     state.parallel(chunks)
-    module = state.mod
-    return module.__class__({FUNCTION: module["main"]}) if "main" in _names(module) else module
-
-
-def _names(module: Any) -> set[str]:
-    return {var.name_hint for var in module.get_global_vars()}
+    return state.mod
