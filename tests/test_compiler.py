@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,7 +29,6 @@ from tvm_equi.graph import GraphBuilder, TensorProductGraph
 from tvm_equi.graph.instructions import channelwise
 from tvm_equi.nn.graph_compare import random_inputs
 from tvm_equi.nn.graph_module import GraphModule
-from tvm_equi.runtime import torch_op
 
 ROOT = Path(__file__).parent.parent
 
@@ -133,7 +133,7 @@ print(float(energy).hex())
         },
     )
     assert done.returncode == 0, done.stderr
-    expected = float(artifact(**random_inputs(artifact, 6, seed=1)))
+    expected = float(artifact(**random_inputs(artifact, 6, seed=1)).detach())
     assert float.fromhex(done.stdout.strip()) == expected
     assert not (tmp_path / "empty").exists()
 
@@ -184,15 +184,28 @@ def test_pickled_parameters_are_refused(artifact: Artifact, tmp_path: Path) -> N
 
 
 def test_library_that_is_gone(artifact: Artifact, tmp_path: Path) -> None:
-    plan, _ = artifact.kernels[0]
-    installed = dict(torch_op._installed)
-    broken = Artifact(
-        artifact.graph, dict(artifact.named_parameters()), [(plan, tmp_path / "gone.so")], "host", 2
-    )
-    torch_op._installed.clear()
-    torch_op._installed.update(installed)
+    parameters = dict(artifact.named_parameters())
+    kernels = [(artifact.kernels[0][0], tmp_path / "gone.so")]
+    broken = Artifact(artifact.graph, parameters, kernels, "host", 2)
     with pytest.raises(ArtifactError, match=r"gone\.so: expected a compiled library, got No such"):
         broken.save(tmp_path / "artifact")
+    with pytest.raises(ArtifactError, match=r"load: gone\.so: expected a kernel library, got"):
+        broken.install()
+
+
+def test_folder_may_go_after_loading(artifact: Artifact, tmp_path: Path) -> None:
+    loaded = load(artifact.save(tmp_path / "artifact"))
+    shutil.rmtree(tmp_path / "artifact")
+    verify(loaded, rows=5)
+
+
+def test_under_torch_compile_and_export(artifact: Artifact) -> None:
+    inputs = tuple(random_inputs(artifact, 6, seed=1).values())
+    expected = artifact(*inputs)
+    compiled = torch.compile(artifact, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*inputs), expected)
+    exported = torch.export.export(artifact, inputs)
+    torch.testing.assert_close(exported.module()(*inputs), expected)
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def print_graph(graph: Any, console: Console) -> None:
         console.print(f"input {name}: {graph.types[name]}", markup=False)
     numbers = sum(graph.types[name].dim for name in graph.parameters)
     console.print(f"{len(graph.parameters)} parameters: {numbers:,} numbers")
-    table = Table(title="counts are per row of the value", box=SIMPLE)
+    table = Table(title="counts are per row of the value", box=SIMPLE, padding=(0, 1, 0, 0))
     for header, width in (("node", 12), ("operation", 13), ("value", 12)):
         table.add_column(header, overflow="fold", min_width=width)
     for header in TABLE_HEADER[4:]:

@@ -30,6 +30,7 @@ from tvm_equi.graph.types import DTYPES, DType, ValueType
 from tvm_equi.nn.graph_compare import Report, compare
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.graph_trace import needed_plans
+from tvm_equi.runtime.library import load_function
 from tvm_equi.runtime.plans import resolve
 from tvm_equi.runtime.torch_op import install
 
@@ -62,7 +63,15 @@ class Artifact(GraphModule):
         self.kernels = tuple(kernels)
         self.target = target
         self.derivatives = derivatives
+
+    def install(self) -> None:
+        """Makes this process run the artifact's libraries, which are loaded at once.
+
+        Raises:
+            ArtifactError: a library cannot be loaded.
+        """
         for plan, library in self.kernels:
+            load_function(library)  # now, so that the folder may go later
             install(resolve(plan), self.dtype, library)
 
     @property
@@ -130,7 +139,8 @@ def compile(
 
     Args:
         graph_or_module: a graph, a `GraphModule`, or an e3nn or tvm_equi module.
-        target: "host" (default), or an x86-64 level by name.
+        target: "host" (default), or an x86-64 level by name; an artifact for
+            another target is to be saved, and runs host kernels if it is called here.
         dtype: "float32" or "float64"; by default that of the graph or module.
         derivatives: the highest order to compile for: 0 for values, 1 for forces, 2 for training on
             forces. Derivatives beyond are compiled when they are first needed.
@@ -168,8 +178,10 @@ def compile(
         lambda done: progress(done, len(needed)) if progress is not None else None,
     )
     kernels = [(plan, entry.library) for (plan, _), entry in zip(needed, entries, strict=True)]
-    values = dict(module.named_parameters())
-    return Artifact(planned, values, kernels, chosen, derivatives)
+    artifact = Artifact(planned, dict(module.named_parameters()), kernels, chosen, derivatives)
+    if chosen == HOST:
+        artifact.install()
+    return artifact
 
 
 def load(path: str | Path) -> Artifact:
@@ -201,7 +213,9 @@ def load(path: str | Path) -> Artifact:
     unlisted = sorted(set(listed) - manifest["files"].keys())
     if unlisted:
         raise ArtifactError(f"{where}: files: expected a checksum for {unlisted[0]}, got none")
-    return Artifact(graph, parameters, kernels, manifest["target"], manifest["derivatives"])
+    artifact = Artifact(graph, parameters, kernels, manifest["target"], manifest["derivatives"])
+    artifact.install()
+    return artifact
 
 
 def verify(

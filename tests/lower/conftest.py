@@ -16,7 +16,7 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 @pytest.fixture
 def check_kernel() -> Callable[..., None]:
-    """check_kernel(kernel, dtype, rows, target): every output equals `evaluate`, from NaN memory."""
+    """check_kernel(kernel, dtype, rows, target): outputs equal `evaluate`, from NaN memory."""
 
     def check(kernel: Kernel, dtype: str = "float64", rows: int = 37, target: str = "host") -> None:
         assert Kernel.from_plan(kernel.plan()) == kernel

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from tvm_equi.algebra.derivative import vjp
 from tvm_equi.algebra.products import Instruction, tensor_product_kernel
 from tvm_equi.lower.couple_path import MAX_UNROLLED

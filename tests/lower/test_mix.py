@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import pytest
+
 from tvm_equi.algebra.derivative import vjp
 from tvm_equi.algebra.products import linear_kernel
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from tvm_equi.algebra.contraction import Layout
 from tvm_equi.algebra.derivative import vjp
 from tvm_equi.algebra.kernel import Kernel

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tvm_equi.algebra.products import Instruction, tensor_product_kernel
 from tvm_equi.lower.roles import Roles
 from tvm_equi.lower.storage import Channels

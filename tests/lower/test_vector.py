@@ -9,6 +9,7 @@ import tvm
 import tvm_ffi
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
+
 from tvm_equi.lower.vector import (
     Block,
     block_width,

@@ -155,7 +155,7 @@ def products(draw: st.DrawFn) -> tuple[str, str, str, list[tuple[Any, ...]]]:
         indices = []
         for irreps, name in zip((in1, in2, out), names, strict=True):
             if name not in irreps or draw(st.booleans()):
-                irreps.insert(draw(st.integers(len(irreps), len(irreps))), name)
+                irreps.append(name)
             indices.append(len(irreps) - 1 - irreps[::-1].index(name))
         path_weight = draw(st.sampled_from([1.0, 0.3, 2.0]))
         instructions.append((*indices, mode, has_weight, path_weight))
@@ -534,6 +534,18 @@ BAD_CALLS: list[tuple[str, tuple[Any, ...], type[Exception], str]] = [
         (X.int(), Y),
         ArgumentTypeError,
         "x: expected float32 or float64, got int32; cast with .float() or .double()",
+    ),
+    (
+        "internal",
+        (X.to(torch.complex64).requires_grad_(), Y),  # integers can not require a gradient in torch
+        ArgumentTypeError,
+        "x: expected float32 or float64, got complex64; cast with .float() or .double()",
+    ),
+    (
+        "row",
+        (X, Y, R.long()),
+        ArgumentTypeError,
+        "weight: expected float32 or float64, got int64; cast with .float() or .double()",
     ),
     (
         "internal",

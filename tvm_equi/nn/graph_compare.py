@@ -7,7 +7,8 @@ e3nn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,19 +192,20 @@ def prepare_reference(graph: Any, node: Node) -> Rule:
 def _product_rule(operation: TensorProduct) -> Rule:
     """A tensor product by e3nn, whose path weight is the square of ours."""
     live, ranges = coupling_part(operation)
-    module = o3.TensorProduct(
-        operation.irreps_in1,
-        operation.irreps_in2,
-        operation.irreps_out,
-        [
-            (ins.i_in1, ins.i_in2, ins.i_out, ins.mode, ins.has_weight, ins.coefficient**2)
-            for ins in live.instructions
-        ],
-        irrep_normalization="none",
-        path_normalization="none",
-        internal_weights=False,
-        shared_weights=operation.weights != "row",
-    )
+    with _default_dtype(torch.float64):  # e3nn rounds its constants to the default dtype
+        module = o3.TensorProduct(
+            operation.irreps_in1,
+            operation.irreps_in2,
+            operation.irreps_out,
+            [
+                (ins.i_in1, ins.i_in2, ins.i_out, ins.mode, ins.has_weight, ins.coefficient**2)
+                for ins in live.instructions
+            ],
+            irrep_normalization="none",
+            path_normalization="none",
+            internal_weights=False,
+            shared_weights=operation.weights != "row",
+        )
     signs = [ins.coefficient < 0 for ins in live.instructions]
     if any(signs):
         raise ArtifactError("verify: expected coefficients above 0, which e3nn can compute")
@@ -219,6 +221,17 @@ def _product_rule(operation: TensorProduct) -> Rule:
         return from_mul_ir(out, layouts[2]) if is_ir_mul else out
 
     return product
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Sets torch's default dtype for a while."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _linear_rule(operation: Linear) -> Rule:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -54,6 +54,9 @@ class GraphModule(torch.nn.Module):
                 raise ArgumentError(unknown_choice("graph", "parameters", graph.parameters, name))
         for name in graph.parameters:
             _register(self, name, _initial(graph, name, given.get(name)))
+        self._inputs = {name: _Spec.of(graph.types[name]) for name in graph.inputs}
+        self._parameter_names = graph.parameters
+        self._output_names = graph.outputs
         self._rules: list[tuple[str, tuple[str, ...], Rule]] = [
             (node.name, node.inputs, rules(graph, node))
             for node in graph.nodes
@@ -77,11 +80,11 @@ class GraphModule(torch.nn.Module):
         """
         values = self._bind(args, kwargs)
         num_rows = self._check(values)
-        for name in self.graph.parameters:
+        for name in self._parameter_names:
             values[name] = reduce(getattr, name.split("."), self)  # also where swapped for tensors
         for name, inputs, rule in self._rules:
             values[name] = rule(Call([values[source] for source in inputs], num_rows))
-        found = {name: values[name] for name in self.graph.outputs}
+        found = {name: values[name] for name in self._output_names}
         return found if len(found) > 1 else next(iter(found.values()))
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +93,7 @@ class GraphModule(torch.nn.Module):
         Raises:
             ArgumentError: one is missing, unknown or given twice.
         """
-        names = self.graph.inputs
+        names = tuple(self._inputs)
         if len(args) > len(names):
             raise ArgumentError(
                 f"graph: inputs: expected {len(names)} ({', '.join(names)}), got {len(args)}"
@@ -116,15 +119,17 @@ class GraphModule(torch.nn.Module):
         """
         num_rows: dict[str, int] = {}
         for name, value in values.items():
-            kind = self.graph.types[name]
-            _check_tensor(name, value, kind)
-            if kind.rows != "shared":
-                first = num_rows.setdefault(kind.rows, value.shape[0])
-                if value.shape[0] != first:
-                    raise ArgumentError(
-                        f"graph: {name}: expected {first} rows like the other values on "
-                        f"{kind.rows}s, got {value.shape[0]}"
-                    )
+            spec = self._inputs[name]
+            _check_tensor(name, value, spec)
+            if spec.rows == "shared":
+                continue
+            if spec.rows not in num_rows:
+                num_rows[spec.rows] = value.shape[0]
+            elif value.shape[0] != num_rows[spec.rows]:
+                raise ArgumentError(
+                    f"graph: {name}: expected {num_rows[spec.rows]} rows like the other values on "
+                    f"{spec.rows}s, got {value.shape[0]}"
+                )
         if self.check_indices and not torch.compiler.is_compiling():
             self._check_indices(values, num_rows)
         return num_rows
@@ -136,13 +141,13 @@ class GraphModule(torch.nn.Module):
             ArgumentError: with the range.
         """
         for name, value in values.items():
-            kind = self.graph.types[name]
-            if isinstance(kind, IndexType) and value.numel() and type(value) is torch.Tensor:
+            into = self._inputs[name].into
+            if into and value.numel() and type(value) is torch.Tensor:
                 low, high = (int(bound) for bound in torch.aminmax(value))
-                size = num_rows.get(kind.into, 0)
+                size = num_rows.get(into, 0)
                 if low < 0 or high >= size:
                     raise ArgumentError(
-                        f"graph: {name}: expected indices from 0 to {size - 1} ({kind.into}s), "
+                        f"graph: {name}: expected indices from 0 to {size - 1} ({into}s), "
                         f"got {low} to {high}"
                     )
 
@@ -151,7 +156,34 @@ class GraphModule(torch.nn.Module):
         return repr(self.graph)
 
 
-def _check_tensor(name: str, value: Any, kind: Type) -> None:
+class _Spec(NamedTuple):
+    """What an input must be, in plain data that torch.compile can see through.
+
+    Args:
+        rows: what the leading axis counts.
+        into: which rows an index names, "" for a value.
+        shape: what is expected, in words.
+        columns: of a value; empty for an index.
+        dtype: of the tensor.
+    """
+
+    rows: str
+    into: str
+    shape: str
+    columns: tuple[int, ...]
+    dtype: torch.dtype
+
+    @staticmethod
+    def of(kind: Type) -> _Spec:
+        """The spec of a type."""
+        leading = [] if kind.rows == "shared" else [f"{kind.rows}s"]
+        if isinstance(kind, IndexType):
+            return _Spec(kind.rows, kind.into, f"[{', '.join(leading)}]", (), torch.int64)
+        shape = f"[{', '.join([*leading, str(kind.dim)])}]"
+        return _Spec(kind.rows, "", shape, (kind.dim,), DTYPES[kind.dtype])
+
+
+def _check_tensor(name: str, value: Any, spec: _Spec) -> None:
     """Refuses anything but a tensor of a type.
 
     Raises:
@@ -164,16 +196,14 @@ def _check_tensor(name: str, value: Any, kind: Type) -> None:
         raise ArgumentError(
             f"graph: {name}: expected a CPU tensor, got one on {value.device}; call .cpu()"
         )
-    dtype = torch.int64 if isinstance(kind, IndexType) else DTYPES[kind.dtype]
-    if value.dtype != dtype:
+    if value.dtype != spec.dtype:
         raise ArgumentTypeError(
-            f"graph: {name}: expected {dtype}, got {value.dtype}; cast it with .to({dtype})"
+            f"graph: {name}: expected {spec.dtype}, got {value.dtype}; "
+            f"cast it with .to({spec.dtype})"
         )
-    columns = [] if isinstance(kind, IndexType) else [kind.dim]
-    rows = [] if kind.rows == "shared" else [f"{kind.rows}s"]
-    if value.dim() != len(rows) + len(columns) or list(value.shape[len(rows) :]) != columns:
-        wanted = ", ".join(map(str, [*rows, *columns]))
-        raise ArgumentError(f"graph: {name}: expected shape [{wanted}], got {list(value.shape)}")
+    num_leading = 0 if spec.rows == "shared" else 1
+    if tuple(value.shape[num_leading:]) != spec.columns or value.dim() < num_leading:
+        raise ArgumentError(f"graph: {name}: expected shape {spec.shape}, got {list(value.shape)}")
 
 
 def _initial(

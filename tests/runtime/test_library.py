@@ -1,0 +1,47 @@
+"""Libraries load without the compiler; threads follow torch and survive a fork."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tvm_equi.artifact.codegen import build
+from tvm_equi.errors import ArtifactError
+from tvm_equi.runtime.library import load_function
+from tvm_equi.runtime.plans import resolve
+from tvm_equi.runtime.torch_op import run
+
+
+def test_loading_needs_no_compiler(plan: str) -> None:
+    library = build(resolve(plan), "float64").library
+    code = (
+        "import sys; from pathlib import Path; from tvm_equi.runtime.library import load_function;"
+        f"load_function(Path({str(library)!r})); sys.exit('tvm' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.so"
+    path.write_bytes(b"no library")
+    with pytest.raises(ArtifactError, match=r"load: kernel\.so: expected a kernel library"):
+        load_function(path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_fork_after_a_parallel_run(plan: str, inputs: Callable[..., list[torch.Tensor]]) -> None:
+    many = inputs(plan, 5000, torch.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        wanted = run(plan, many)[0]
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if torch.equal(run(plan, many)[0], wanted) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        torch.set_num_threads(before)
