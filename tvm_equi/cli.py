@@ -63,7 +63,7 @@ def readable_errors(command: Callable[P, T]) -> Callable[P, T]:
 @readable_errors
 def demo(
     atoms: Annotated[int, typer.Option(help="Atoms of the crystal.", min=8)] = 64,
-    threads: Annotated[int | None, typer.Option(help="Threads of both models.", min=1)] = None,
+    threads: Annotated[int, typer.Option(help="Threads of both models.", min=1)] = 1,
     out: Annotated[Path, typer.Option(help="Folder of the artifact.")] = Path("tvm_equi_demo"),
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     channels: Annotated[int, typer.Option(help="Channels of each irrep.", min=1)] = 64,

@@ -32,6 +32,8 @@ def _runtime() -> Any:
     """tvm_ffi, with TVM's runtime loaded: parallel loops call it, and crash where it is missing."""
     # TVM would otherwise pin the calling thread to one core for good, torch's own work included.
     os.environ.setdefault("TVM_BIND_THREADS", "0")
+    # Idle workers that spin for long take the cores that torch's own workers need.
+    os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", "1000")
     import tvm_ffi
 
     spec = importlib.util.find_spec("tvm")
