@@ -32,6 +32,14 @@ def test_right_modules_pass(layout: str) -> None:
     assert str(report).startswith("relative errors: forward ")
 
 
+def test_values_without_columns() -> None:
+    build = GraphBuilder(dtype="float64")
+    x = build.input("x", "2x0e", rows="node")
+    y = build.spherical_harmonics("y", build.input("v", "1o", rows="node"), ())
+    tp = build.tensor_product("tp", x, y, "2x1o", [])
+    assert compare(GraphModule(build.graph(tp, y))).forward == 0.0
+
+
 def test_float32() -> None:
     assert compare(module(dtype="float32")).tolerance == 1e-4
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 
 from tvm_equi.algebra.kernel import Kernel
@@ -93,10 +93,15 @@ def _compile_in_processes(
     built: SimpleQueue[None] = SimpleQueue()
     with ThreadPoolExecutor(num_workers) as pool:
         pending = {pool.submit(_feed_worker, jobs, built) for _ in range(num_workers)}
-        while pending:
-            _, pending = wait(pending, timeout=0.05, return_when=FIRST_COMPLETED)
-            while not built.empty():
-                yield built.get()
+        try:
+            while pending:
+                _, pending = wait(pending, timeout=0.05, return_when=FIRST_COMPLETED)
+                while not built.empty():
+                    yield built.get()
+        finally:  # after an interrupt, workers finish what they have begun and no more
+            with suppress(Empty):
+                while True:
+                    jobs.get_nowait()
     while not built.empty():
         yield built.get()
 

@@ -179,6 +179,8 @@ def prepare_reference(graph: Any, node: Node) -> Rule:
     operation: Operation = node.operation
     if isinstance(operation, SphericalHarmonics):
         degrees, normalize = list(operation.degrees), operation.normalize
+        if not degrees:  # pruned away
+            return prepare(graph, node)
         return lambda call: o3.spherical_harmonics(
             degrees, call.values[0], normalize, operation.normalization
         )
