@@ -48,8 +48,9 @@ def read_spec(text: str) -> TensorProductGraph:
         GraphError: the text is not of this form; names the key.
 
     Example:
-        >>> spec = '{"tensor_product": {"irreps_in1": "8x0e", "irreps_in2": "1o", "irreps_out":
-        "1o"}}' >>> read_spec(spec).types["out"].irreps '1x1o'
+        >>> fields = '"irreps_in1": "8x0e", "irreps_in2": "1o", "irreps_out": "1o"'
+        >>> read_spec('{"tensor_product": {' + fields + "}}").types["out"].irreps
+        '1x1o'
     """
     data = load_json(text)
     if not isinstance(data, dict) or KEY not in data:
