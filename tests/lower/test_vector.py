@@ -11,7 +11,6 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.lower.vector import (
-    Block,
     block_width,
     deinterleave,
     interleave,
@@ -51,7 +50,7 @@ def test_blocks_cover_an_axis(extent: int, width: int, count: int) -> None:
     blocks = static_blocks(extent, 16)
     assert sum(block.valid for block in blocks) == extent
     assert [block.base for block in blocks] == [width * n for n in range(count)]
-    assert all(Block.is_full.fget(block) for block in blocks[:-1])
+    assert all(block.valid == block.width for block in blocks[:-1])
 
 
 @pytest.mark.parametrize("valid", [1, 5, 7, 8])

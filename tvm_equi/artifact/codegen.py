@@ -18,7 +18,6 @@ from typing import Any
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.cache import CacheEntry, fetch
 from tvm_equi.errors import ArgumentError, ArtifactError
-from tvm_equi.lower.names import FUNCTION
 from tvm_equi.schedule.targets import HOST, cpu_target, target_names
 
 PASS_CONFIG = {
@@ -148,6 +147,3 @@ def _sources() -> str:
         for path in sorted((package / folder).glob("*.py")):
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-__all__ = ["DTYPES", "FUNCTION", "PINS", "assembly", "build", "cache_key", "tensorir"]

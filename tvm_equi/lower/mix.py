@@ -30,6 +30,7 @@ from tvm_equi.lower.vector import (
     constant,
     lane_sum,
     load,
+    num_blocks,
     splat,
     static_blocks,
     total,
@@ -137,14 +138,7 @@ class _RowPath:
                 blocks = static_blocks(STRIP * width, self.mix.lanes, strip * (STRIP * width))
                 self._emit_strip(blocks, adds)
         if rest:
-            blocks = [
-                Block(
-                    strips * STRIP * width + start,
-                    block_width(min(rest, width), self.mix.lanes),
-                    min(rest - start, width),
-                )
-                for start in range(0, rest, width)
-            ]
+            blocks = static_blocks(rest, self.mix.lanes, strips * STRIP * width)
             self._emit_strip(blocks, adds)
         for name, slot in adds:
             self.storage.mark(name, self.path.segments[slot])
@@ -285,7 +279,7 @@ class _TilePath:
             width = block_width(extent, self.mix.lanes)
             rows = self._rows(1, PRODUCT_ROWS)
             most = max(1, min(STRIP, MAX_ACCUMULATORS // (rows * self.dim)))
-            blocks_in_all = -(-extent // width)
+            blocks_in_all = num_blocks(extent, self.mix.lanes)
             strip = -(-blocks_in_all // -(-blocks_in_all // most))
             with _each_subtile(self.num_rows, rows) as tile:
                 full, rest = divmod(extent, strip * width)

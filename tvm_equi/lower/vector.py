@@ -28,11 +28,6 @@ class Block:
     width: int
     valid: int
 
-    @property
-    def is_full(self) -> bool:
-        """Whether every lane is a channel."""
-        return self.valid == self.width
-
 
 def block_width(extent: int, lanes: int) -> int:
     """The vector width for a channel axis: `lanes`, or the next power of two of a shorter axis."""

@@ -15,8 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tvm_equi.errors import ArtifactError
 from tvm_equi.lower.names import FUNCTION
 
@@ -102,8 +100,3 @@ def _serial_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_serial_after_fork)
-
-
-def num_threads() -> int:
-    """Threads that torch uses for one operator."""
-    return torch.get_num_threads()
