@@ -39,6 +39,10 @@ class ArgumentTypeError(TvmEquiError, TypeError):
     """An argument has the wrong type."""
 
 
+class IndexRangeError(TvmEquiError, IndexError):
+    """An index names a row that does not exist."""
+
+
 def unknown_choice(where: str, argument: str, choices: Iterable[str], got: object) -> str:
     """The message about a value outside a closed set: the valid ones and the nearest spelling.
 

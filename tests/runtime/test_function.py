@@ -47,5 +47,5 @@ def test_vmap_over_shared_weights(shared_plan: str, inputs: Inputs) -> None:
 
 def test_nothing_wanted_gives_nothing(plan: str, inputs: Inputs) -> None:
     some = inputs(plan)
-    assert gradients(plan, some, [None], [True, True, True]) == [None] * 3
-    assert gradients(plan, some, [torch.ones(4, 34)], [False] * 3) == [None] * 3
+    assert gradients(plan, some, [None], [True, True, True], run) == [None] * 3
+    assert gradients(plan, some, [torch.ones(4, 34)], [False] * 3, run) == [None] * 3

@@ -21,7 +21,7 @@ from tvm_equi.algebra.cg import wigner_3j
 from tvm_equi.errors import ArgumentError
 
 Layout = Literal["mul_ir", "ir_mul"]
-Rows = Literal["row", "shared"]
+Rows = Literal["row", "shared", "sender", "receiver"]
 LAYOUTS: tuple[Layout, ...] = ("mul_ir", "ir_mul")
 
 PAIRS = "u<v"
@@ -49,7 +49,9 @@ class Operand:
         segments: the irreps in order; weights are segments of `dim` 1.
         layout: "mul_ir" puts the components of a channel side by side (e3nn's), "ir_mul" the
             channels of a component.
-        rows: "row" for one set of values per row, "shared" for one set for all rows.
+        rows: "row" for one set of values per row, "shared" for one set for all rows; where rows are
+            edges of a graph, "sender" and "receiver" for one set per node: an edge reads the set of
+            its sender or receiver, and adds to it where the value is computed.
     """
 
     segments: tuple[Segment, ...]

@@ -54,7 +54,7 @@ def vjp(kernel: Kernel, wrt: tuple[int, ...], of: tuple[int, ...]) -> Kernel:
     types = [(name, kernel.operand(name)) for name in kernel.inputs]
     types += [(f"g{number}", kernel.operand(kernel.outputs[number])) for number in of]
     types += [(f"d{number}", kernel.operand(kernel.inputs[number])) for number in wrt]
-    return _canonical(
+    return canonical(
         kernel,
         (*kernel.inputs, *(f"g{number}" for number in of)),
         tuple(f"d{number}" for number in wrt),
@@ -71,14 +71,22 @@ def _depends_on(kernel: Kernel, names: set[str]) -> set[str]:
     return names
 
 
-def _canonical(
+def canonical(
     kernel: Kernel,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     types: tuple[tuple[str, object], ...],
     steps: list[Step],
 ) -> Kernel:
-    """Drops steps that no output needs and renames values to i0.., o0.., t0.. in order of use."""
+    """Drops steps that no output needs and renames values to i0.., o0.., t0.. in order of use.
+
+    Args:
+        kernel: that the contractions are of.
+        inputs: names, all of which are kept.
+        outputs: names.
+        types: (name, operand) for each input and output.
+        steps: the program.
+    """
     needed, kept = set(outputs), []
     for step in reversed(steps):
         if step.target in needed:

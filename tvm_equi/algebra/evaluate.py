@@ -6,7 +6,8 @@ reordered or skipped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,29 @@ from tvm_equi.errors import ArgumentError
 Array = NDArray[np.float64]
 
 
-def evaluate(kernel: Kernel, arrays: Sequence[Array]) -> list[Array]:
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The nodes that edges point at.
+
+    Args:
+        index: int64 [edges], the node of each edge.
+        count: of all nodes.
+    """
+
+    index: NDArray[np.int64]
+    count: int
+
+
+def evaluate(
+    kernel: Kernel, arrays: Sequence[Array], nodes: Mapping[str, Nodes] | None = None
+) -> list[Array]:
     """The kernel's outputs for the given inputs.
 
     Args:
         kernel: the program.
-        arrays: one array per input: [rows, dim], or [dim] where the operand is shared.
+        arrays: one array per input: [rows, dim], or [dim] where the operand is shared, or
+            [nodes, dim] where it is on senders or receivers.
+        nodes: the "sender" and "receiver" nodes, for a kernel that has operands on them.
 
     Returns:
         float64 arrays of the same form, one per output; shared outputs are summed over rows.
@@ -31,12 +49,13 @@ def evaluate(kernel: Kernel, arrays: Sequence[Array]) -> list[Array]:
     Raises:
         ArgumentError: the number of arrays or a shape does not fit.
     """
+    nodes = nodes or {}
     if len(arrays) != len(kernel.inputs):
         raise ArgumentError(
             f"evaluate: arrays: expected {len(kernel.inputs)} arrays, got {len(arrays)}"
         )
     values: dict[str, Array] = {}
-    num_rows = 0
+    num_rows = next((len(kind.index) for kind in nodes.values()), 0)
     for name, array in zip(kernel.inputs, arrays, strict=True):
         operand = kernel.operand(name)
         values[name] = np.asarray(array, dtype=np.float64)
@@ -48,13 +67,22 @@ def evaluate(kernel: Kernel, arrays: Sequence[Array]) -> list[Array]:
             )
     for name in (*kernel.temporaries, *kernel.outputs):
         operand = kernel.operand(name)
-        values[name] = np.zeros((num_rows, operand.dim) if operand.rows == "row" else operand.dim)
+        counts = {"row": num_rows} | {rows: kind.count for rows, kind in nodes.items()}
+        shape = (operand.dim,) if operand.rows == "shared" else (counts[operand.rows], operand.dim)
+        values[name] = np.zeros(shape)
     for step in kernel.steps:
-        _add_step(
-            kernel.contractions[step.contraction],
-            [values[name] for name in step.operands],
-            step.output,
-        )
+        form = kernel.contractions[step.contraction]
+        kinds = [nodes.get(operand.rows) for operand in form.operands]
+        of_edges = [
+            values[name] if kind is None else values[name][kind.index]
+            for name, kind in zip(step.operands, kinds, strict=True)
+        ]
+        target, kind = of_edges[step.output], kinds[step.output]
+        if kind is not None:
+            target[:] = 0
+        _add_step(form, of_edges, step.output)
+        if kind is not None:
+            np.add.at(values[step.target], kind.index, target)
     return [values[name] for name in kernel.outputs]
 
 
@@ -66,7 +94,7 @@ def _add_step(form: Contraction, values: list[Array], output: int) -> None:
             continue
         subscripts, factors = [], []
         for slot, (operand, index) in enumerate(zip(form.operands, path.segments, strict=True)):
-            rows = "n" if operand.rows == "row" else ""
+            rows = "" if operand.rows == "shared" else "n"
             channels = path.channels[slot].replace("<", "")
             subscripts.append(rows + channels + axes.get(slot, ""))
             if slot != output:
@@ -113,7 +141,7 @@ def _pack(result: Array, path: Path, slot: int, axes: dict[int, str], operand: O
     """The inverse of `_unpack`: [..., mul, dim]."""
     if slot not in axes:
         result = result[..., None]
-    lead = result.shape[: 1 if operand.rows == "row" else 0]
+    lead = result.shape[: 0 if operand.rows == "shared" else 1]
     if path.channels[slot] == PAIRS:
         rows, columns = np.triu_indices(path.extent("u"), 1)
         return result[..., rows, columns, :]

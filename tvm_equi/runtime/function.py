@@ -7,29 +7,45 @@ this function, while torch.compile and torch.export see the operator. The rules 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from tvm_equi.runtime.plans import derivative_plan, signature
 
-Execute = Callable[[list[torch.Tensor], str], list[torch.Tensor]]
-"""Runs a kernel: (inputs, plan) -> outputs."""
+Again = Callable[[str, Sequence[torch.Tensor]], list[torch.Tensor]]
+"""Runs a kernel so that it can be differentiated: (plan, inputs) -> outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """How a kernel is run.
+
+    Args:
+        execute: (inputs, plan) -> outputs, out of sight of autograd.
+        again: the same in its sight, for derivatives.
+        is_by_row: whether each row of the outputs depends on the same row of the inputs alone.
+    """
+
+    execute: Callable[[Sequence[torch.Tensor], str], list[torch.Tensor]]
+    again: Again
+    is_by_row: bool
 
 
 class KernelFunction(torch.autograd.Function):
-    """`KernelFunction.apply(plan, execute, *inputs)` gives the tuple of a kernel's outputs."""
+    """`KernelFunction.apply(plan, runner, *inputs)` gives the tuple of a kernel's outputs."""
 
     @staticmethod
-    def forward(plan: str, execute: Execute, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The outputs, by `execute`."""
-        return tuple(execute(list(inputs), plan))
+    def forward(plan: str, runner: Runner, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The outputs."""
+        return tuple(runner.execute(inputs, plan))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         """Keeps the inputs."""
-        ctx.plan = inputs[0]
+        ctx.plan, ctx.again = inputs[0], inputs[1].again
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs[2:])
 
@@ -37,37 +53,33 @@ class KernelFunction(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
         """Gradients, by the same function on the derivative's plan."""
         needed = ctx.needs_input_grad[2:]
-        return (None, None, *gradients(ctx.plan, ctx.saved_tensors, grads, needed))
+        return (None, None, *gradients(ctx.plan, ctx.saved_tensors, grads, needed, ctx.again))
 
     @staticmethod
     def vmap(
         info: Any,
         in_dims: tuple[int | None, ...],
         plan: str,
-        execute: Execute,
+        runner: Runner,
         *inputs: torch.Tensor,
     ) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
         """A batch of rows is more rows; batched shared operands are run one by one."""
-        size, facts = info.batch_size, signature(plan)
+        size = info.batch_size
         batched = [
             tensor.movedim(dim, 0) if dim is not None else tensor.expand(size, *tensor.shape)
             for tensor, dim in zip(inputs, in_dims[2:], strict=True)
         ]
-        shared_batched = any(
-            dim is not None and not has_rows
-            for dim, (_, has_rows) in zip(in_dims[2:], facts.inputs, strict=True)
-        )
-        if shared_batched or not all(has_rows for _, has_rows in facts.outputs):
-            apply: Any = KernelFunction.apply
-            runs = [apply(plan, execute, *(t[b] for t in batched)) for b in range(size)]
-            return tuple(torch.stack(column) for column in zip(*runs, strict=True)), (0,) * len(
-                facts.outputs
-            )
+        apply: Any = KernelFunction.apply
+        if not runner.is_by_row or _has_batched_shared(plan, in_dims[2:]):
+            runs = [apply(plan, runner, *(t[b] for t in batched)) for b in range(size)]
+            stacked = tuple(torch.stack(column) for column in zip(*runs, strict=True))
+            return stacked, (0,) * len(stacked)
+        facts = signature(plan)
         flat = [
             tensor.reshape(-1, tensor.shape[-1]) if has_rows else original
             for tensor, original, (_, has_rows) in zip(batched, inputs, facts.inputs, strict=True)
         ]
-        outputs: tuple[torch.Tensor, ...] = KernelFunction.apply(plan, execute, *flat)  # type: ignore[no-untyped-call]
+        outputs: tuple[torch.Tensor, ...] = apply(plan, runner, *flat)
         return tuple(out.reshape(size, -1, out.shape[-1]) for out in outputs), (0,) * len(outputs)
 
 
@@ -76,25 +88,34 @@ class EagerFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, plan: str, execute: Execute, *inputs: torch.Tensor
+        ctx: Any, plan: str, runner: Runner, *inputs: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """The outputs, by `execute`."""
-        KernelFunction.setup_context(ctx, (plan, execute, *inputs), None)
-        return tuple(execute(list(inputs), plan))
+        """The outputs."""
+        KernelFunction.setup_context(ctx, (plan, runner, *inputs), None)
+        return tuple(runner.execute(inputs, plan))
 
     backward = KernelFunction.backward
 
 
-def gradients(plan: str, inputs: Any, grads: Any, needed: Any) -> list[torch.Tensor | None]:
-    """The gradient to each input that needs one, None to the others."""
-    from tvm_equi.runtime.torch_op import run
+def _has_batched_shared(plan: str, in_dims: Sequence[int | None]) -> bool:
+    """Whether a batch has several sets of a shared input, or gives a shared output."""
+    facts = signature(plan)
+    batched = zip(in_dims, facts.inputs, strict=True)
+    return any(dim is not None and not has_rows for dim, (_, has_rows) in batched) or not all(
+        has_rows for _, has_rows in facts.outputs
+    )
 
+
+def gradients(
+    plan: str, inputs: Any, grads: Any, needed: Any, again: Again
+) -> list[torch.Tensor | None]:
+    """The gradient to each input that needs one, None to the others."""
     wrt = tuple(number for number, wanted in enumerate(needed) if wanted)
     given = tuple(number for number, grad in enumerate(grads) if grad is not None)
     results: list[torch.Tensor | None] = [None] * len(inputs)
     if wrt and given:
         cotangents = [grads[number] for number in given]
-        values = run(derivative_plan(plan, wrt, given), [*inputs, *cotangents])
+        values = again(derivative_plan(plan, wrt, given), [*inputs, *cotangents])
         for number, value in zip(wrt, values, strict=True):
             results[number] = value
     return results

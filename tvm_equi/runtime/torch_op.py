@@ -19,7 +19,7 @@ import torch
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.codegen import build
 from tvm_equi.errors import ArgumentError, ArgumentTypeError
-from tvm_equi.runtime.function import EagerFunction, KernelFunction, gradients
+from tvm_equi.runtime.function import EagerFunction, KernelFunction, Runner, gradients
 from tvm_equi.runtime.library import load_function, use_threads
 from tvm_equi.runtime.plans import Signature, resolve, signature
 from tvm_equi.runtime.pool import POOL
@@ -63,15 +63,23 @@ def program(plan: str, dtype: torch.dtype) -> Program:
     Raises:
         ArgumentTypeError: the dtype is not supported.
     """
+    return Program(signature(plan), load_kernel(resolve(plan), dtype))
+
+
+def load_kernel(kernel: Kernel, dtype: torch.dtype) -> Callable[..., None]:
+    """The function of a kernel: installed, from the cache, or compiled now.
+
+    Raises:
+        ArgumentTypeError: the dtype is not supported.
+    """
     if dtype not in DTYPES:
         raise ArgumentTypeError(
-            f"tvm_equi::run: inputs: expected float32 or float64, got {dtype}; cast them"
+            f"tvm_equi: inputs: expected float32 or float64, got {dtype}; cast them"
         )
-    kernel = resolve(plan)
     library = _installed.get((kernel.key(), DTYPES[dtype]))
     if library is None:
         library = build(kernel, DTYPES[dtype]).library
-    return Program(signature(plan), load_function(library))
+    return load_function(library)
 
 
 def run(plan: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -87,16 +95,16 @@ def run(plan: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """
     if not torch.compiler.is_compiling():
         if torch._C._are_functorch_transforms_active():
-            return list(_functorch(plan, torch.ops.tvm_equi.run.default, *inputs))
-        if _is_plain(inputs):
+            return list(_functorch(plan, _DISPATCHED, *inputs))
+        if is_plain(inputs):
             if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-                return list(_eager(plan, _run_cpu, *inputs))
+                return list(_eager(plan, _DIRECT, *inputs))
             return _run_cpu(inputs, plan)
     outputs: list[torch.Tensor] = torch.ops.tvm_equi.run(list(inputs), plan)
     return outputs
 
 
-def _is_plain(inputs: Sequence[torch.Tensor]) -> bool:
+def is_plain(inputs: Sequence[torch.Tensor]) -> bool:
     """Whether nothing watches the dispatcher, so that a call may go round it and save its time."""
     return torch._C._len_torch_dispatch_stack() == 0 and all(
         type(tensor) in _PLAIN_TYPES and tensor.device.type == "cpu" for tensor in inputs
@@ -170,6 +178,15 @@ def _run_cpu(inputs: Sequence[torch.Tensor], plan: str) -> list[torch.Tensor]:
 _LIBRARY.impl("run", _run_cpu, "CPU")
 
 
+def _run_dispatched(inputs: Sequence[torch.Tensor], plan: str) -> list[torch.Tensor]:
+    outputs: list[torch.Tensor] = torch.ops.tvm_equi.run(list(inputs), plan)
+    return outputs
+
+
+_DIRECT = Runner(_run_cpu, run, True)
+_DISPATCHED = Runner(_run_dispatched, run, True)
+
+
 def _run_fake(inputs: list[torch.Tensor], plan: str) -> list[torch.Tensor]:
     facts = signature(plan)
     rows = _num_rows(facts, inputs)
@@ -190,7 +207,7 @@ def _setup_context(ctx: Any, inputs: tuple[list[torch.Tensor], str], output: Any
 
 def _backward(ctx: Any, grads: Sequence[torch.Tensor | None]) -> tuple[Any, None]:
     needed = ctx.needs_input_grad[0]
-    return gradients(ctx.plan, ctx.saved_tensors, grads, needed), None
+    return gradients(ctx.plan, ctx.saved_tensors, grads, needed, run), None
 
 
 torch.library.register_autograd(

@@ -1,0 +1,229 @@
+"""The torch operator that runs a kernel over the edges of a graph.
+
+`tvm_equi::convolve(Tensor[] inputs, Tensor[] topology, str plan) -> Tensor[]` is to convolutions
+what `tvm_equi::run` is to plain kernels: it has a fake implementation, and its derivative is the
+same operator on the derivative's plan. A derivative that adds to senders and to receivers runs in
+two passes, one in each order of the edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+
+from tvm_equi.algebra.contraction import Rows
+from tvm_equi.algebra.convolution import NodeRows, pass_order, passes
+from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.errors import ArgumentError, ArgumentTypeError
+from tvm_equi.lower.arguments import copied_inputs, summed_outputs
+from tvm_equi.runtime.function import EagerFunction, KernelFunction, Runner, gradients
+from tvm_equi.runtime.library import use_threads
+from tvm_equi.runtime.plans import resolve
+from tvm_equi.runtime.pool import POOL
+from tvm_equi.runtime.topology import Topology
+from tvm_equi.runtime.torch_op import SERIAL_ELEMENTS, is_plain, load_kernel
+
+Value = tuple[int, Rows]
+"""(columns, rows) of an input or output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a convolution takes and gives."""
+
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One run over the edges, compiled.
+
+    Args:
+        function: to call.
+        order: of the edges.
+        outputs: numbers of those that it computes.
+        copied: numbers of the inputs that it needs room for a copy of.
+        summed: columns of each sum over nodes that tasks share.
+    """
+
+    function: Callable[..., None]
+    order: NodeRows
+    outputs: tuple[int, ...]
+    copied: tuple[int, ...]
+    summed: tuple[int, ...]
+
+
+@lru_cache(maxsize=1024)
+def signature(plan: str) -> Signature:
+    """The signature of the convolution that a plan names."""
+    kernel = resolve(plan)
+
+    def facts(names: tuple[str, ...]) -> tuple[Value, ...]:
+        return tuple((kernel.operand(name).dim, kernel.operand(name).rows) for name in names)
+
+    return Signature(facts(kernel.inputs), facts(kernel.outputs))
+
+
+def kernels(plan: str) -> list[Kernel]:
+    """The kernels that a plan runs, which is what there is to compile for it."""
+    return [part.kernel for part in passes(resolve(plan))]
+
+
+@lru_cache(maxsize=1024)
+def program(plan: str, dtype: torch.dtype) -> tuple[Pass, ...]:
+    """The passes that a plan names, ready to be called."""
+    return tuple(
+        Pass(
+            load_kernel(part.kernel, dtype),
+            pass_order(part.kernel),
+            part.outputs,
+            tuple(part.kernel.inputs.index(name) for name in copied_inputs(part.kernel)),
+            tuple(part.kernel.operand(name).dim for name in summed_outputs(part.kernel)),
+        )
+        for part in passes(resolve(plan))
+    )
+
+
+def convolve(plan: str, inputs: Sequence[torch.Tensor], topology: Topology) -> list[torch.Tensor]:
+    """The outputs of a kernel over the edges of a graph.
+
+    Args:
+        plan: names the kernel.
+        inputs: float32 or float64: [edges, columns], [senders, columns], [receivers, columns] or,
+            for a shared operand, [columns].
+        topology: the edges.
+
+    Raises:
+        ArgumentError: a wrong number of inputs, shape or device.
+        ArgumentTypeError: a wrong dtype.
+    """
+    if not torch.compiler.is_compiling():
+        runner = Runner(
+            partial(_execute, topology=topology), partial(_again, topology=topology), False
+        )
+        if torch._C._are_functorch_transforms_active():
+            return list(KernelFunction.apply(plan, runner, *inputs))  # type: ignore[no-untyped-call]
+        if is_plain(inputs):
+            if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+                return list(EagerFunction.apply(plan, runner, *inputs))  # type: ignore[no-untyped-call]
+            return _execute(inputs, plan, topology=topology)
+    outputs: list[torch.Tensor] = torch.ops.tvm_equi.convolve(
+        list(inputs), topology.tensors(), plan
+    )
+    return outputs
+
+
+def _again(plan: str, inputs: Sequence[torch.Tensor], *, topology: Topology) -> list[torch.Tensor]:
+    return convolve(plan, inputs, topology)
+
+
+def _check(facts: Signature, inputs: Sequence[torch.Tensor], topology: Topology) -> None:
+    """Refuses inputs that do not fit the kernel and the graph.
+
+    Raises:
+        ArgumentError: a wrong number of inputs or shape.
+        ArgumentTypeError: dtypes differ.
+    """
+    where = "tvm_equi::convolve: inputs"
+    if len(inputs) != len(facts.inputs):
+        raise ArgumentError(f"{where}: expected {len(facts.inputs)} tensors, got {len(inputs)}")
+    for number, (tensor, (columns, rows)) in enumerate(zip(inputs, facts.inputs, strict=True)):
+        if tensor.dtype != inputs[0].dtype:
+            raise ArgumentTypeError(
+                f"{where}[{number}]: expected {inputs[0].dtype} like inputs[0], got {tensor.dtype}"
+            )
+        wanted = _shape(columns, rows, topology)
+        if tuple(tensor.shape) != wanted:
+            raise ArgumentError(
+                f"{where}[{number}]: expected shape {list(wanted)} ([{rows}s, columns]), "
+                f"got {list(tensor.shape)}"
+            )
+
+
+def _shape(columns: int, rows: Rows, topology: Topology) -> tuple[int, ...]:
+    """The shape of a value."""
+    match rows:
+        case "shared":
+            return (columns,)
+        case "row":
+            return (topology.num_edges, columns)
+        case _:
+            return (topology.count(rows), columns)
+
+
+def _execute(
+    inputs: Sequence[torch.Tensor], plan: str, *, topology: Topology
+) -> list[torch.Tensor]:
+    facts, dtype = signature(plan), inputs[0].dtype
+    _check(facts, inputs, topology)
+    outputs: list[torch.Tensor] = [inputs[0]] * len(facts.outputs)
+    if topology.num_edges == 0:
+        return [inputs[0].new_zeros(_shape(*value, topology)) for value in facts.outputs]
+    given = [tensor.contiguous() for tensor in inputs]
+    for part in program(plan, dtype):
+        order = topology.order(part.order)
+        num_tasks = order.tasks.shape[1] - 1
+        results = []
+        for number in part.outputs:
+            columns, rows = facts.outputs[number]
+            shape = (num_tasks, columns) if rows == "shared" else _shape(columns, rows, topology)
+            results.append(POOL.empty(shape, dtype))
+        copies = [POOL.empty(tuple(given[number].shape), dtype) for number in part.copied]
+        sums = [torch.empty((num_tasks, columns), dtype=dtype) for columns in part.summed]
+        elements = sum(tensor.numel() for tensor in results)
+        use_threads(1 if elements < SERIAL_ELEMENTS else torch.get_num_threads())
+        part.function(*given, *results, *copies, *sums, *order)
+        for number, result in zip(part.outputs, results, strict=True):
+            is_shared = facts.outputs[number][1] == "shared"
+            outputs[number] = result.sum(0) if is_shared else result
+    return outputs
+
+
+_LIBRARY = torch.library.Library("tvm_equi", "FRAGMENT")
+_LIBRARY.define("convolve(Tensor[] inputs, Tensor[] topology, str plan) -> Tensor[]")
+
+
+def _convolve_cpu(
+    inputs: list[torch.Tensor], topology: list[torch.Tensor], plan: str
+) -> list[torch.Tensor]:
+    return _execute(inputs, plan, topology=Topology.from_tensors(topology))
+
+
+_LIBRARY.impl("convolve", _convolve_cpu, "CPU")
+
+
+def _convolve_fake(
+    inputs: list[torch.Tensor], topology: list[torch.Tensor], plan: str
+) -> list[torch.Tensor]:
+    facts, edges = signature(plan), Topology.from_tensors(topology)
+    _check(facts, inputs, edges)
+    return [inputs[0].new_empty(_shape(*value, edges)) for value in facts.outputs]
+
+
+torch.library.register_fake("tvm_equi::convolve", _convolve_fake, lib=_LIBRARY)
+
+
+def _setup_context(
+    ctx: Any, inputs: tuple[list[torch.Tensor], list[torch.Tensor], str], output: Any
+) -> None:
+    tensors, topology, ctx.plan = inputs
+    ctx.set_materialize_grads(False)
+    ctx.num_inputs = len(tensors)
+    ctx.save_for_backward(*tensors, *topology)
+
+
+def _backward(ctx: Any, grads: Sequence[torch.Tensor | None]) -> tuple[Any, None, None]:
+    saved = ctx.saved_tensors
+    again = partial(_again, topology=Topology.from_tensors(saved[ctx.num_inputs :]))
+    needed = ctx.needs_input_grad[0]
+    return gradients(ctx.plan, saved[: ctx.num_inputs], grads, needed, again), None, None
+
+
+torch.library.register_autograd(
+    "tvm_equi::convolve", _backward, setup_context=_setup_context, lib=_LIBRARY
+)

@@ -1,0 +1,220 @@
+"""The edges of a graph in the two orders in which convolutions take them.
+
+In: an edge index. Out: for senders and for receivers, edges sorted by node, pointers to each node's
+edges, and tasks of about as many edges each. Built once for a list of neighbours, and used by every
+layer and every derivative. Refused: indices out of range, so that no kernel reads or writes out of
+bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from tvm_equi.algebra.convolution import NODE_ROWS, NodeRows
+from tvm_equi.errors import ArgumentError, ArgumentTypeError, IndexRangeError
+
+EDGES_PER_TASK = 512
+MAX_TASKS = 32
+"""Edges are split into tasks of at least so many edges, and at most so many tasks: a function of
+the number of edges alone, so that a result does not depend on the number of threads. More tasks
+would balance more threads, and need as many partial sums of each shared gradient."""
+
+
+class Order(NamedTuple):
+    """Edges sorted by a node, all int64.
+
+    Args:
+        edges: [edges], their numbers; equal nodes in the order of the edges.
+        nodes: [edges], the node that each is sorted by.
+        others: [edges], the node at the other end of each.
+        pointers: [nodes + 1], where each node's edges start.
+        tasks: [2, tasks + 1], the first edge of each task, and the first node that starts in it.
+    """
+
+    edges: torch.Tensor
+    nodes: torch.Tensor
+    others: torch.Tensor
+    pointers: torch.Tensor
+    tasks: torch.Tensor
+
+
+class Topology:
+    """The edges of a graph, checked, and sorted when they are first needed.
+
+    Args:
+        edge_index: int64 or int32 [2, edges], senders then receivers, in any order.
+        num_nodes: the number of nodes, or (senders, receivers) where these are different sets; by
+            default one more than the largest index.
+
+    Raises:
+        ArgumentTypeError: an edge index that is no tensor of integers, or numbers of nodes that are
+            none.
+        ArgumentError: a wrong shape or device, or a negative number of nodes.
+        IndexRangeError: an index is negative, or not below the number of nodes.
+
+    Example:
+        >>> Topology(torch.tensor([[0, 1, 2], [1, 1, 0]]))
+        Topology(3 edges, 3 senders, 3 receivers)
+    """
+
+    def __init__(
+        self, edge_index: torch.Tensor, num_nodes: int | tuple[int, int] | None = None
+    ) -> None:
+        _check_edge_index(edge_index)
+        self.edge_index = edge_index.to(torch.int64)
+        self.num_edges = edge_index.shape[1]
+        if num_nodes is None:
+            num_nodes = int(edge_index.max()) + 1 if self.num_edges else 0
+        self.num_senders, self.num_receivers = _node_counts(num_nodes)
+        if not torch.compiler.is_compiling() and type(edge_index) is torch.Tensor:
+            _check_range(self.edge_index[0], self.num_senders, "senders (row 0)")
+            _check_range(self.edge_index[1], self.num_receivers, "receivers (row 1)")
+        self._orders: dict[NodeRows, Order] = {}
+
+    @classmethod
+    def from_tensors(cls, tensors: Sequence[torch.Tensor]) -> Topology:
+        """The topology whose `tensors()` these are."""
+        size = len(Order._fields)
+        orders = {
+            rows: Order(*tensors[number * size : (number + 1) * size])
+            for number, rows in enumerate(NODE_ROWS)
+        }
+        topology = cls.__new__(cls)
+        by_sender, by_receiver = (orders[rows] for rows in NODE_ROWS)
+        topology.num_edges = by_sender.edges.shape[0]
+        topology.num_senders = by_sender.pointers.shape[0] - 1
+        topology.num_receivers = by_receiver.pointers.shape[0] - 1
+        topology._orders = orders
+        return topology
+
+    def count(self, rows: NodeRows) -> int:
+        """The number of senders or receivers."""
+        return self.num_senders if rows == "sender" else self.num_receivers
+
+    def order(self, rows: NodeRows) -> Order:
+        """The edges sorted by sender or by receiver."""
+        if rows not in self._orders:
+            side = NODE_ROWS.index(rows)
+            found = torch.ops.tvm_equi.sort_edges(self.edge_index, side, self.count(rows))
+            self._orders[rows] = Order(*found)
+        return self._orders[rows]
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Everything that kernels need, as the torch operator takes it."""
+        return [tensor for rows in NODE_ROWS for tensor in self.order(rows)]
+
+    def __repr__(self) -> str:
+        """The numbers of edges and nodes."""
+        return (
+            f"Topology({self.num_edges} edges, {self.num_senders} senders, "
+            f"{self.num_receivers} receivers)"
+        )
+
+
+def _check_edge_index(edge_index: Any) -> None:
+    """Refuses anything but [2, edges] integers on the CPU.
+
+    Raises:
+        ArgumentTypeError: no tensor of integers.
+        ArgumentError: a wrong shape or device.
+    """
+    if not isinstance(edge_index, torch.Tensor):
+        raise ArgumentTypeError(
+            f"Topology: edge_index: expected a tensor, got {type(edge_index).__name__}"
+        )
+    if edge_index.dtype not in (torch.int64, torch.int32):
+        raise ArgumentTypeError(
+            f"Topology: edge_index: expected int64 or int32, got {edge_index.dtype}"
+        )
+    if edge_index.dim() != 2 or edge_index.shape[0] != 2:
+        raise ArgumentError(
+            f"Topology: edge_index: expected shape [2, edges], got {list(edge_index.shape)}"
+        )
+    if edge_index.device.type != "cpu":
+        raise ArgumentError(
+            f"Topology: edge_index: expected a CPU tensor, got one on {edge_index.device}"
+        )
+
+
+def _node_counts(num_nodes: Any) -> tuple[int, int]:
+    """(senders, receivers).
+
+    Raises:
+        ArgumentTypeError: neither a number nor two.
+        ArgumentError: a negative number.
+    """
+    counts = num_nodes if isinstance(num_nodes, tuple) else (num_nodes, num_nodes)
+    is_count = [isinstance(n, (int, torch.SymInt)) and not isinstance(n, bool) for n in counts]
+    if len(counts) != 2 or not all(is_count):
+        raise ArgumentTypeError(
+            f"Topology: num_nodes: expected a number, or (senders, receivers), got {num_nodes!r}"
+        )
+    if min(counts) < 0:
+        raise ArgumentError(f"Topology: num_nodes: expected 0 or more, got {num_nodes}")
+    return counts
+
+
+def _check_range(index: torch.Tensor, count: int, what: str) -> None:
+    """Refuses indices out of range.
+
+    Raises:
+        IndexRangeError: with the range.
+    """
+    if not index.numel():
+        return
+    low, high = (int(bound) for bound in torch.aminmax(index))
+    if low < 0 or high >= count:
+        raise IndexRangeError(
+            f"Topology: edge_index: expected {what} from 0 to {count - 1}, got {low} to {high}"
+        )
+
+
+def num_tasks(num_edges: int) -> int:
+    """Tasks that the edges are split into: an even number, to suit two threads and more."""
+    return torch.sym_min(MAX_TASKS, 2 * (1 + num_edges // EDGES_PER_TASK))  # type: ignore[no-any-return]
+
+
+def _sort_edges(edge_index: torch.Tensor, side: int, num_nodes: int) -> list[torch.Tensor]:
+    """The `Order` by senders (side 0) or receivers (side 1)."""
+    keys = edge_index[side]
+    num_edges = keys.shape[0]
+    nodes, edges = torch.sort(keys, stable=True)
+    others = edge_index[1 - side][edges]
+    counts = torch.bincount(keys, minlength=num_nodes)
+    pointers = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return [edges, nodes, others, pointers, _tasks(pointers, nodes, num_tasks(num_edges))]
+
+
+def _tasks(pointers: torch.Tensor, nodes: torch.Tensor, count: int) -> torch.Tensor:
+    """Tasks of about as many edges each.
+
+    A task starts where a node does, unless the node has more edges than a task should have: such a
+    node is shared out.
+    """
+    num_edges, num_nodes = nodes.shape[0], pointers.shape[0] - 1
+    even = torch.arange(count + 1, dtype=torch.int64) * num_edges // count
+    bounds = even.clone()
+    if num_edges:
+        owner = nodes[even[:-1].clamp(max=num_edges - 1)]
+        first, last = pointers[owner], pointers[owner + 1]
+        nearest = torch.where(even[:-1] - first <= last - even[:-1], first, last)
+        bounds[:-1] = torch.where(last - first <= num_edges // count, nearest, even[:-1])
+    starts = torch.searchsorted(pointers[:num_nodes].contiguous(), bounds)
+    starts[0], starts[-1] = 0, num_nodes
+    return torch.stack([bounds, starts])
+
+
+def _sort_edges_fake(edge_index: torch.Tensor, side: int, num_nodes: int) -> list[torch.Tensor]:
+    num_edges = edge_index.shape[1]
+    sizes = ((num_edges,), (num_edges,), (num_edges,), (num_nodes + 1,))
+    found = [edge_index.new_empty(size) for size in sizes]
+    return [*found, edge_index.new_empty((2, num_tasks(num_edges) + 1))]
+
+
+_LIBRARY = torch.library.Library("tvm_equi", "FRAGMENT")
+_LIBRARY.define("sort_edges(Tensor edge_index, int side, SymInt num_nodes) -> Tensor[]")
+_LIBRARY.impl("sort_edges", _sort_edges, "CPU")
+torch.library.register_fake("tvm_equi::sort_edges", _sort_edges_fake, lib=_LIBRARY)
