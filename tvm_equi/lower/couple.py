@@ -15,6 +15,10 @@ so that a derivative kernel reads each operand once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
@@ -36,6 +40,9 @@ from tvm_equi.lower.vector import (
     zeros,
 )
 
+Table = tuple[Any, dict[tuple[int, int], int], int]
+"""A for a path and value: buffer, position of each (i, k), entries for one index of the loop."""
+
 
 class Couple:
     """Emits a bundle of couple steps for one row.
@@ -53,19 +60,35 @@ class Couple:
     ) -> None:
         """Works out roles, groups of paths and the tables that they need."""
         self.form, self.steps, self.storage, self.lanes = form, steps, storage, lanes
+        self.num_rows = 1  # for which tables and sums are kept at a time
         self.roles = [Roles(form, path, rows) for path in form.paths]
-        self.tables: dict[tuple[int, str], tuple[Expr, dict[tuple[int, int], int], int]] = {}
+        self.tables: dict[tuple[int, str], Table] = {}
         self.sums: dict[tuple[str, int, int], Expr] = {}
 
     def emit(self, r: Expr) -> None:
         """TensorIR for row r of the tile."""
-        self._allocate()
-        self._combine(r)
-        for group in self._groups():
-            self._emit_group(group, r)
-        self._store_sums(r)
+        self.allocate()
+        self.combine_tables(self.tables, r)
+        self.zero_sums(r)
+        for group in self.groups():
+            self.emit_group(group, r)
+        self.store_sums(r)
 
-    def _groups(self) -> list[list[int]]:
+    def table_index(self, position: Expr, r: Expr) -> Expr:
+        """Where row r has an entry of a table: rows side by side, as they are computed."""
+        return position if self.num_rows == 1 else position * self.num_rows + r
+
+    def sum_index(self, buffer: Any, position: Expr, r: Expr) -> Expr:
+        """Where row r has a sum over lanes: the sums of a row side by side."""
+        return position if self.num_rows == 1 else r * self._num_sums(buffer) + position
+
+    @contextmanager
+    def each_row(self, group: list[int], block: Block, r: Expr) -> Iterator[Expr]:
+        """A loop over the rows that the bundle runs for, inside a block of lanes."""
+        del group, block
+        yield r
+
+    def groups(self) -> list[list[int]]:
         """Paths in groups that share x and one loop over its lanes."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for number, roles in enumerate(self.roles):
@@ -87,7 +110,7 @@ class Couple:
         steps = (step for step in self.steps if step.output != roles.common)
         return sorted({step.operands[roles.common] for step in steps})
 
-    def _allocate(self) -> None:
+    def allocate(self) -> None:
         """Buffers for A[i, k] and for the sums over lanes of gradients to y."""
         dtype = self.storage.dtype
         for number, roles in enumerate(self.roles):
@@ -95,7 +118,7 @@ class Couple:
                 continue
             index = {pair: position for position, pair in enumerate(roles.pattern)}
             for name in self._common_names(roles):
-                size = max(1, roles.loop * len(index))
+                size = max(1, self.num_rows * roles.loop * len(index))
                 buffer = T.alloc_buffer((size,), dtype, scope="global")
                 self.tables[number, name] = (buffer, index, len(index))
             segment = roles.path.segments[roles.common]
@@ -105,11 +128,12 @@ class Couple:
                 key = (step.target, segment, width)
                 if key not in self.sums:
                     vector = vector_dtype(dtype, width)
-                    self.sums[key] = T.alloc_buffer((roles.loop * dim,), vector, scope="global")
+                    size = self.num_rows * roles.loop * dim
+                    self.sums[key] = T.alloc_buffer((size,), vector, scope="global")
 
-    def _combine(self, r: Expr) -> None:
-        """A[i, k] = sum_j C[i, j, k] y[j], and zeroes the sums."""
-        for (number, name), (buffer, index, stride) in self.tables.items():
+    def combine_tables(self, tables: dict[tuple[int, str], Table], r: Expr) -> None:
+        """A[i, k] = sum_j C[i, j, k] y[j]."""
+        for (number, name), (buffer, index, stride) in tables.items():
             roles = self.roles[number]
             segment = roles.path.segments[roles.common]
             with T.serial(0, roles.loop) as o:
@@ -119,12 +143,21 @@ class Couple:
                         * constant(self.storage.dtype, roles.coefficients[i, j, k])
                         for j in np.flatnonzero(roles.coefficients[i, :, k])
                     ]
-                    T.buffer_store(buffer, total(terms), [o * stride + position])
-        for (_, _, width), buffer in self.sums.items():
-            with T.serial(0, buffer.shape[0]) as index:
-                T.buffer_store(buffer, zeros(self.storage.dtype, width), [index])
+                    at = self.table_index(o * stride + position, r)
+                    T.buffer_store(buffer, total(terms), [at])
 
-    def _store_sums(self, r: Expr) -> None:
+    def zero_sums(self, r: Expr) -> None:
+        """Starts the sums over lanes at zero."""
+        for (_, _, width), buffer in self.sums.items():
+            with T.serial(0, self._num_sums(buffer)) as index:
+                at = self.sum_index(buffer, index, r)
+                T.buffer_store(buffer, zeros(self.storage.dtype, width), [at])
+
+    def _num_sums(self, buffer: Any) -> int:
+        """The sums of one row in a buffer."""
+        return int(buffer.shape[0]) // self.num_rows
+
+    def store_sums(self, r: Expr) -> None:
         """Sums gradients to y over lanes, `width` of them at a time, and stores them."""
         for name, segment in dict.fromkeys((name, segment) for name, segment, _ in self.sums):
             operand = self.storage.operand(name)
@@ -147,7 +180,7 @@ class Couple:
             with T.serial(0, mul) as o:
                 columns: list[list[Expr]] = [[] for _ in range(dim)]
                 for width, buffer in parts:
-                    vectors = [buffer[o * dim + j] for j in range(dim)]
+                    vectors = [buffer[self.sum_index(buffer, o * dim + j, r)] for j in range(dim)]
                     for start in range(0, dim, width):
                         some = vectors[start : start + width]
                         if width > 1 and len(some) > width // 4:
@@ -163,7 +196,7 @@ class Couple:
                     element(o, j, total(column))
             self.storage.mark(name, segment)
 
-    def _emit_group(self, group: list[int], r: Expr) -> None:
+    def emit_group(self, group: list[int], r: Expr) -> None:
         """One loop over blocks of lanes, all paths of a group in it."""
         first = self.roles[group[0]]
         segment = first.path.segments[first.spread]
@@ -172,6 +205,10 @@ class Couple:
         flags = self._write_flags(group)
 
         def emit(block: Block) -> None:
+            with self.each_row(group, block, r) as row:
+                emit_row(block, row)
+
+        def emit_row(block: Block, r: Expr) -> None:
             scope = Scope(block)
             for step in self.steps:
                 if step.output != first.spread:
@@ -216,7 +253,8 @@ class Couple:
                 continue
             buffer = self.sums[name, segment, block.width]
             for j, value in sums.items():
-                T.buffer_store(buffer, buffer[j] + value, [j])
+                at = self.sum_index(buffer, j, r)
+                T.buffer_store(buffer, buffer[at] + value, [at])
         scope.common_sums.clear()
 
     def _write_flags(self, group: list[int]) -> dict[tuple[int, str, int], bool]:

@@ -168,7 +168,8 @@ class PathEmitter:
         """A[i, k] of a value that plays y, as a vector."""
         if not self.roles.common_has_lanes:
             buffer, index, stride = self.couple.tables[self.number, name]
-            return splat(buffer[self._o * stride + index[i, k]], self.block.width)
+            at = self.couple.table_index(self._o * stride + index[i, k], self.r)
+            return splat(buffer[at], self.block.width)
         if name not in self._laned:
             segment = self.roles.path.segments[self.roles.common]
             if (name, segment) not in self.scope.common:
@@ -265,5 +266,5 @@ class PathEmitter:
         if roles.loop > 1:
             buffer = self.couple.sums[name, segment, self.block.width]
             for (_, _, j), value in sums.items():
-                index = self._o * dim + j
+                index = self.couple.sum_index(buffer, self._o * dim + j, self.r)
                 T.buffer_store(buffer, buffer[index] + value, [index])

@@ -5,3 +5,6 @@ FUNCTION = "tvm_equi_kernel"
 
 ROWS_BLOCK = "rows"
 """The outer block: one chunk of rows, whose loop may run in parallel."""
+
+COPY_BLOCK = "copy"
+"""Start of the names of blocks that transpose an input on nodes; their loops may be parallel."""

@@ -26,7 +26,7 @@ from tvm_equi.lower.names import FUNCTION, ROWS_BLOCK
 from tvm_equi.lower.roles import Roles
 from tvm_equi.lower.select import emit_select
 from tvm_equi.lower.storage import Place, Storage
-from tvm_equi.lower.vector import Expr, each_block, store, zeros
+from tvm_equi.lower.vector import Block, Expr, each_block, store, zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,13 @@ class Decisions:
         lanes: vector lanes of the dtype.
         row_tile: rows whose matrix products with shared weights are computed together.
         chunk_rows: rows that one task of the parallel loop takes, where no output is shared.
+        fetch_ahead: in a convolution, how many edges ahead operands are fetched; 0 for none.
     """
 
     lanes: int
     row_tile: int
     chunk_rows: int
+    fetch_ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,29 @@ def lower(kernel: Kernel, dtype: str, decisions: Decisions) -> Any:
     return builder.get()
 
 
+def alignment(dtype: str) -> int:
+    """Bytes that a tensor is aligned to: a view may start at any element."""
+    return int(dtype.removeprefix("float")) // 8
+
+
+def whole(buffer: Any) -> Expr:
+    """The region of a whole buffer."""
+    return buffer[tuple(slice(0, extent) for extent in buffer.shape)]
+
+
+def fill_zeros(
+    buffer: Any, lead: tuple[Expr, ...], size: int, lanes: int, dtype: str, start: Expr = 0
+) -> None:
+    """Stores zeros to `size` elements of a row."""
+
+    def emit(block: Block) -> None:
+        zero = zeros(dtype, block.width)
+        store(buffer, lead, start + block.base, zero, block.width, block.valid)
+
+    if size:
+        each_block(size, lanes, emit)
+
+
 def _arguments(kernel: Kernel, dtype: str, n: Expr, num_chunks: Expr) -> dict[str, Place]:
     """Matched buffers of the inputs and outputs."""
     places = {}
@@ -153,9 +178,7 @@ def _arguments(kernel: Kernel, dtype: str, n: Expr, num_chunks: Expr) -> dict[st
         shape: tuple[Expr, ...] = (n, operand.dim)
         if operand.rows == "shared":
             shape = (num_chunks, operand.dim) if is_partial else (operand.dim,)
-        # A view of a tensor may start at any element: promise no more alignment than that.
-        align = int(dtype.removeprefix("float")) // 8
-        buffer = T.match_buffer(T.arg(name, T.handle()), shape, dtype, align=align)
+        buffer = T.match_buffer(T.arg(name, T.handle()), shape, dtype, align=alignment(dtype))
         places[name] = Place(operand, buffer, is_partial=is_partial)
     return places
 
@@ -214,25 +237,15 @@ class _Lowering:
 
     def _declare_regions(self) -> None:
         """Declares that the block reads and writes everything: chunks are no tiles."""
-
-        def region(name: str) -> Expr:
-            buffer = self.places[name].buffer
-            return buffer[tuple(slice(0, extent) for extent in buffer.shape)]
-
-        T.reads(*(region(name) for name in self.kernel.inputs))
-        T.writes(*(region(name) for name in self.kernel.outputs))
+        T.reads(*(whole(self.places[name].buffer) for name in self.kernel.inputs))
+        T.writes(*(whole(self.places[name].buffer) for name in self.kernel.outputs))
 
     def _zero_partials(self, chunk: Expr) -> None:
         """Starts the chunk's partial sums at zero."""
         for place in self.places.values():
             if place.is_partial:
-                buffer = place.buffer
-
-                def emit(block: Any, buffer: Any = buffer) -> None:
-                    zero = zeros(self.dtype, block.width)
-                    store(buffer, (chunk,), block.base, zero, block.width, block.valid)
-
-                each_block(place.operand.dim, self.decisions.lanes, emit)
+                dim, lanes = place.operand.dim, self.decisions.lanes
+                fill_zeros(place.buffer, (chunk,), dim, lanes, self.dtype)
 
     def _allocate_temporaries(self) -> None:
         """Memory of the temporaries of one tile."""

@@ -41,6 +41,7 @@ class Place:
             added to.
         staged: (segment, flat buffer [rows * size]) of segments that the tile keeps in ir_mul
             layout of its own.
+        is_sum: sums of the node whose edges are computed: one row, only ever added to.
         rows_last: the number of rows of the tile, for a temporary whose rows lie side by side,
             [dim * rows]; else 0.
     """
@@ -49,13 +50,24 @@ class Place:
     buffer: Any
     is_local: bool = False
     is_partial: bool = False
+    is_sum: bool = False
     staged: tuple[tuple[int, Any], ...] = ()
     rows_last: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Location:
-    """Where a segment lies for one row: element (channel, component) is buffer[lead, address]."""
+class Location:
+    """Where a segment lies for one row: element (channel, component) is buffer[lead, address].
+
+    Args:
+        buffer: the TensorIR buffer.
+        lead: all its indices but the last.
+        start: address of the first element.
+        mul: channels.
+        dim: components.
+        channel_stride: between channels.
+        component_stride: between components.
+    """
 
     buffer: Any
     lead: tuple[Expr, ...]
@@ -111,44 +123,50 @@ class Storage:
         """The type of a value."""
         return self.places[name].operand
 
-    def _locate(self, name: str, segment: int, r: Expr, *, in_place: bool = False) -> _Location:
+    def lead(self, rows: str, r: Expr) -> tuple[Expr, ...]:
+        """The leading indices of row r of an argument."""
+        return (self.row + r,) if rows == "row" else ()
+
+    def locate(self, name: str, segment: int, r: Expr, *, in_place: bool = False) -> Location:
         """Where a segment of row r lies; `in_place` asks for the argument though it is staged."""
         place = self.places[name]
         operand = place.operand
         mul, dim = operand.segments[segment].mul, operand.segments[segment].dim
         staged = dict(place.staged)
         if segment in staged and not in_place:
-            return _Location(staged[segment], (), r * (mul * dim), mul, dim, 1, mul)
+            return Location(staged[segment], (), r * (mul * dim), mul, dim, 1, mul)
         offset: Expr = operand.offsets[segment]
         strides = (dim, 1) if operand.layout == "mul_ir" else (1, mul)
         if place.is_partial:
-            return _Location(place.buffer, (self.chunk,), offset, mul, dim, *strides)
+            return Location(place.buffer, (self.chunk,), offset, mul, dim, *strides)
         if place.rows_last:
             rows = place.rows_last
             strides = (strides[0] * rows, strides[1] * rows)
-            return _Location(place.buffer, (), offset * rows + r, mul, dim, *strides)
+            return Location(place.buffer, (), offset * rows + r, mul, dim, *strides)
+        if place.is_sum:
+            return Location(place.buffer, (), offset, mul, dim, *strides)
         if place.is_local:
-            return _Location(place.buffer, (), r * operand.dim + offset, mul, dim, *strides)
-        lead = (self.row + r,) if operand.rows == "row" else ()
-        return _Location(place.buffer, lead, offset, mul, dim, *strides)
+            return Location(place.buffer, (), r * operand.dim + offset, mul, dim, *strides)
+        lead = self.lead(operand.rows, r)
+        return Location(place.buffer, lead, offset, mul, dim, *strides)
 
     def scalar(self, name: str, segment: int, r: Expr, channel: Expr, component: int) -> Expr:
         """One element."""
-        at = self._locate(name, segment, r)
+        at = self.locate(name, segment, r)
         return at.buffer[(*at.lead, at.address(channel, component))]
 
     def store_scalar(
         self, name: str, segment: int, r: Expr, channel: Expr, component: int, value: Expr
     ) -> None:
         """Stores one element."""
-        at = self._locate(name, segment, r)
+        at = self.locate(name, segment, r)
         T.buffer_store(at.buffer, value, [*at.lead, at.address(channel, component)])
 
     def read(
         self, name: str, segment: int, r: Expr, block: Block, channels: Channels | None = None
     ) -> list[Expr]:
         """The block's lanes of every component of a segment, bound to variables."""
-        return _read(self._locate(name, segment, r), block, channels or Channels())
+        return read_at(self.locate(name, segment, r), block, channels or Channels())
 
     def write(
         self,
@@ -162,19 +180,19 @@ class Storage:
         channels: Channels | None = None,
     ) -> None:
         """Stores, or adds, the block's lanes of every component of a segment."""
-        at, channels = self._locate(name, segment, r), channels or Channels()
+        at, channels = self.locate(name, segment, r), channels or Channels()
         if add:
-            old = _read(at, block, channels)
+            old = read_at(at, block, channels)
             values = [a + b for a, b in zip(old, values, strict=True)]
-        _write(at, block, channels, values)
+        write_at(at, block, channels, values)
 
     def stage(self, name: str, segment: int, r: Expr, lanes: int, *, into_argument: bool) -> None:
         """Copies a staged segment from its argument, or back into it."""
-        source = self._locate(name, segment, r, in_place=not into_argument)
-        target = self._locate(name, segment, r, in_place=into_argument)
+        source = self.locate(name, segment, r, in_place=not into_argument)
+        target = self.locate(name, segment, r, in_place=into_argument)
 
         def emit(block: Block) -> None:
-            _write(target, block, Channels(), _read(source, block, Channels()))
+            write_at(target, block, Channels(), read_at(source, block, Channels()))
 
         each_block(source.mul, lanes, emit)
 
@@ -190,7 +208,7 @@ class Storage:
         """Stores zeros to a whole segment, unless something is there already."""
         if self.adds(name, segment):
             return
-        at = self._locate(name, segment, r)
+        at = self.locate(name, segment, r)
         self.mark(name, segment)
         if self.places[name].rows_last:
             for channel in range(at.mul):
@@ -215,7 +233,8 @@ class Storage:
         ]
 
 
-def _read(at: _Location, block: Block, channels: Channels) -> list[Expr]:
+def read_at(at: Location, block: Block, channels: Channels) -> list[Expr]:
+    """The block's lanes of every component at a location, bound to variables."""
     first = channels.start + block.base * channels.stride
     if channels.stride == 1 and at.is_interleaved:
         start = at.address(first, 0)
@@ -231,7 +250,8 @@ def _read(at: _Location, block: Block, channels: Channels) -> list[Expr]:
     ]
 
 
-def _write(at: _Location, block: Block, channels: Channels, values: Sequence[Expr]) -> None:
+def write_at(at: Location, block: Block, channels: Channels, values: Sequence[Expr]) -> None:
+    """Stores the block's lanes of every component at a location."""
     values = [T.bind(value) for value in values]
     first = channels.start + block.base * channels.stride
     if channels.stride == 1 and at.is_interleaved:
@@ -280,21 +300,21 @@ class RowLanes(Storage):
         for i, value in enumerate(values):
             bound = T.bind(value)
             if self.places[name].rows_last:
-                at = self._locate(name, segment, r + block.base)
+                at = self.locate(name, segment, r + block.base)
                 store(at.buffer, at.lead, at.address(0, i), bound, block.width, block.valid)
                 continue
             for lane in range(block.valid):
-                at = self._locate(name, segment, r + block.base + lane)
+                at = self.locate(name, segment, r + block.base + lane)
                 scalar = bound if block.width == 1 else T.Shuffle([bound], [lane])
                 T.buffer_store(at.buffer, scalar, [*at.lead, at.address(0, i)])
 
     def _load(self, name: str, segment: int, r: Expr, block: Block, component: int) -> Expr:
         if self.places[name].rows_last:
-            at = self._locate(name, segment, r + block.base)
+            at = self.locate(name, segment, r + block.base)
             return load(at.buffer, at.lead, at.address(0, component), block.width, block.valid)
         lanes = []
         for lane in range(block.valid):
-            at = self._locate(name, segment, r + block.base + lane)
+            at = self.locate(name, segment, r + block.base + lane)
             lanes.append(at.buffer[(*at.lead, at.address(0, component))])
         lanes += [zeros(self.dtype, 1)] * (block.width - block.valid)
         return lanes[0] if block.width == 1 else T.Shuffle(lanes, list(range(block.width)))

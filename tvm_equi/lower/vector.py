@@ -124,6 +124,13 @@ def store(
         T.evaluate(T.masked_store(buffer, value, *lead, ramp, _mask(width, valid)))
 
 
+def prefetch(buffer: Expr, index: Sequence[Expr]) -> None:
+    """Asks for an element's cache line, to be read soon."""
+    address = T.address_of(buffer[tuple(index)])
+    read, all_levels, data = (tirx.IntImm("int32", value) for value in (0, 3, 1))
+    T.evaluate(T.call_llvm_intrin("void", "llvm.prefetch", address, read, all_levels, data))
+
+
 def load_strided(
     buffer: Expr, lead: Sequence[Expr], address: Expr, stride: int, block: Block
 ) -> Expr:

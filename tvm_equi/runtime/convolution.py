@@ -217,11 +217,11 @@ def _setup_context(
     ctx.save_for_backward(*tensors, *topology)
 
 
-def _backward(ctx: Any, grads: Sequence[torch.Tensor | None]) -> tuple[Any, None, None]:
-    saved = ctx.saved_tensors
-    again = partial(_again, topology=Topology.from_tensors(saved[ctx.num_inputs :]))
+def _backward(ctx: Any, grads: Sequence[torch.Tensor | None]) -> tuple[Any, list[None], None]:
+    inputs, topology = ctx.saved_tensors[: ctx.num_inputs], ctx.saved_tensors[ctx.num_inputs :]
+    again = partial(_again, topology=Topology.from_tensors(topology))
     needed = ctx.needs_input_grad[0]
-    return gradients(ctx.plan, saved[: ctx.num_inputs], grads, needed, again), None, None
+    return gradients(ctx.plan, inputs, grads, needed, again), [None] * len(topology), None
 
 
 torch.library.register_autograd(

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm_equi.algebra.convolution import is_convolution
 from tvm_equi.algebra.kernel import Kernel
-from tvm_equi.lower.names import ROWS_BLOCK
+from tvm_equi.lower.arguments import copied_inputs
+from tvm_equi.lower.convolution import lower_convolution
+from tvm_equi.lower.names import COPY_BLOCK, ROWS_BLOCK
 from tvm_equi.lower.primfunc import Decisions, lower
 from tvm_equi.schedule.targets import CpuTarget
 
 ROW_TILE = 16
 """Rows whose products with one shared matrix are computed together: a matrix element, or a partial
 sum of its gradient, is then loaded once for all of them."""
+
+FETCH_AHEAD = 16
+"""Edges between a fetch into the cache and the use: a tile, as its edges are used together."""
 
 CHUNK_BYTES = 1 << 17
 """Bytes of operands that one task of the parallel loop touches: long enough to hide a task's
@@ -35,7 +41,7 @@ def decide(kernel: Kernel, dtype: str, target: CpuTarget) -> Decisions:
     values = (kernel.operand(name) for name in (*kernel.inputs, *kernel.outputs))
     row_bytes = sum(value.dim for value in values if value.rows == "row") * (64 // lanes)
     chunk_rows = min(256, max(ROW_TILE, CHUNK_BYTES // max(1, row_bytes)))
-    return Decisions(lanes, ROW_TILE, chunk_rows - chunk_rows % ROW_TILE)
+    return Decisions(lanes, ROW_TILE, chunk_rows - chunk_rows % ROW_TILE, FETCH_AHEAD)
 
 
 def schedule(kernel: Kernel, dtype: str, target: CpuTarget) -> Any:
@@ -48,8 +54,15 @@ def schedule(kernel: Kernel, dtype: str, target: CpuTarget) -> Any:
     """
     from tvm import s_tir
 
-    function = lower(kernel, dtype, decide(kernel, dtype, target))
+    decisions = decide(kernel, dtype, target)
+    blocks = [ROWS_BLOCK]
+    if is_convolution(kernel):
+        function = lower_convolution(kernel, dtype, decisions)
+        blocks += [f"{COPY_BLOCK}_{name}" for name in copied_inputs(kernel)]
+    else:
+        function = lower(kernel, dtype, decisions)
     state = s_tir.Schedule(function)
-    (chunks,) = state.get_loops(state.get_sblock(ROWS_BLOCK))
-    state.parallel(chunks)
+    for block in blocks:
+        (loop,) = state.get_loops(state.get_sblock(block))
+        state.parallel(loop)
     return state.mod

@@ -1,0 +1,156 @@
+"""TensorIR for bundles of "couple" steps over the edges of a tile.
+
+In: what `lower/couple.py` takes. Out: the same arithmetic with a loop over edges innermost, inside
+the loop over blocks of lanes, so that sums over a node's edges stay in registers. Tables
+A[i,k] = sum_j C[i,j,k] y[j] are made for all edges of the tile at once, edges in lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from tvm.script.ir_builder import tirx as T
+
+from tvm_equi.algebra.contraction import Contraction
+from tvm_equi.algebra.kernel import Step
+from tvm_equi.lower.couple import Couple
+from tvm_equi.lower.edge_storage import EdgeStorage, Key
+from tvm_equi.lower.storage import Storage
+from tvm_equi.lower.vector import Block, Expr, constant, each_block, splat, store, total
+
+MAX_SUMS = 16
+"""Sums of a node that one loop over its edges keeps in registers, of 32 (16 without AVX-512)."""
+
+
+class EdgeCouple(Couple):
+    """Emits a bundle of couple steps for the edges of a node in a tile.
+
+    Args:
+        form: the contraction.
+        steps: its steps; none reads what another writes.
+        storage: where the values are, before there is a tile; `bind` gives the tile's.
+        lanes: vector lanes of the target.
+        tile: edges of a tile.
+    """
+
+    def __init__(
+        self, form: Contraction, steps: list[Step], storage: Storage, lanes: int, tile: int
+    ) -> None:
+        """Allocates tables and sums."""
+        super().__init__(form, steps, storage, lanes)
+        self.num_rows = tile
+        self.allocate()
+        self._run: tuple[Expr, Expr] = (0, tile)
+
+    def bind(self, storage: EdgeStorage) -> None:
+        """Starts a tile."""
+        self.storage: EdgeStorage = storage
+
+    def is_early(self, name: str) -> bool:
+        """Whether tables of a value can be made with edges in lanes."""
+        return self.storage.places[name].rows_last > 0
+
+    def emit_tables(self) -> None:
+        """Tables of the values that lie with edges in lanes, for all edges of the tile."""
+        dtype = self.storage.dtype
+
+        def emit(block: Block) -> None:
+            rows = self.storage.rows_in_lanes()
+            known: dict[Key, list[Expr]] = {}
+            for (number, name), (buffer, index, _) in self.tables.items():
+                if not self.is_early(name):
+                    continue
+                roles = self.roles[number]
+                segment = roles.path.segments[roles.common]
+                if (name, segment) not in known:
+                    known[name, segment] = rows.read(name, segment, 0, block)
+                y = known[name, segment]
+                for (i, k), position in index.items():
+                    terms = [
+                        y[j] * splat(constant(dtype, roles.coefficients[i, j, k]), block.width)
+                        for j in np.flatnonzero(roles.coefficients[i, :, k])
+                    ]
+                    at = position * self.num_rows + block.base
+                    store(buffer, (), at, total(terms), block.width, block.valid)
+
+        if any(self.is_early(name) for _, name in self.tables):
+            each_block(self.num_rows, self.lanes, emit)
+
+    def emit_run(self, first: Expr, last: Expr) -> None:
+        """All steps for rows [first, last) of the tile, which are edges of one node."""
+        self._run = (first, last)
+        late = {key: table for key, table in self.tables.items() if not self.is_early(key[1])}
+        if late or self.sums:
+            with self._rows() as r:
+                self.combine_tables(late, r)
+                self.zero_sums(r)
+        for group in self.groups():
+            self.emit_group(group, 0)
+        if self.sums:
+            with self._rows() as r:
+                self.store_sums(r)
+
+    @contextmanager
+    def _rows(self) -> Iterator[Expr]:
+        first, last = self._run
+        with T.serial(0, last - first) as index:
+            r = T.bind(first + index)
+            self.storage.enter(r)
+            yield r
+            self.storage.leave()
+
+    @contextmanager
+    def each_row(self, group: list[int], block: Block, r: Expr) -> Iterator[Expr]:
+        """A loop over the node's edges, sums of the node in registers."""
+        self.storage.open(self._register_sums(group), self._node_inputs(group), self._run[0], block)
+        with self._rows() as row:
+            yield row
+        self.storage.close(block)
+
+    def groups(self) -> list[list[int]]:
+        """Paths in groups that share x, and whose sums fit registers."""
+        parts: list[list[int]] = []
+        for group in super().groups():
+            room = 0
+            for number in group:
+                size = sum(
+                    dim
+                    for (_, segment), dim in self._register_sums([number]).items()
+                    if segment == self.roles[number].path.segments[self.roles[number].product]
+                )
+                if number == group[0] or room + size > MAX_SUMS:
+                    parts.append([])
+                    room = 0
+                parts[-1].append(number)
+                room += size
+        return parts
+
+    def _register_sums(self, group: list[int]) -> dict[Key, int]:
+        """Sums whose lanes are those of the group's blocks, and their components."""
+        sums: dict[Key, int] = {}
+        for number in group:
+            roles = self.roles[number]
+            for step in self.steps:
+                place = self.storage.places[step.target]
+                pattern = roles.path.channels[step.output]
+                is_laned = pattern == roles.lane or (roles.loop == 1 and roles.lane in pattern)
+                if (place.is_sum or place.is_partial) and is_laned and step.output != roles.common:
+                    segment = roles.path.segments[step.output]
+                    sums[step.target, segment] = place.operand.segments[segment].dim
+        return sums
+
+    def _node_inputs(self, group: list[int]) -> list[Key]:
+        """Operands with lanes that belong to the node by which edges are taken."""
+        inputs: dict[Key, None] = {}
+        for number in group:
+            roles = self.roles[number]
+            for step in self.steps:
+                for slot in (roles.spread, roles.product):
+                    name = step.operands[slot]
+                    rows = self.storage.places[name].operand.rows
+                    is_laned = roles.path.channels[slot] == roles.lane
+                    if slot != step.output and rows == self.storage.order.rows and is_laned:
+                        inputs[name, roles.path.segments[slot]] = None
+        return list(inputs)
