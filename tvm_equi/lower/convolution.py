@@ -26,13 +26,13 @@ from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.errors import ScheduleError
 from tvm_equi.lower.arguments import copied_inputs, summed_outputs
 from tvm_equi.lower.couple import Couple
+from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.edge_couple import EdgeCouple
 from tvm_equi.lower.edge_storage import Edges, EdgeStorage
 from tvm_equi.lower.mix import Mix
 from tvm_equi.lower.names import COPY_BLOCK, FUNCTION, ROWS_BLOCK
 from tvm_equi.lower.primfunc import (
     Bundle,
-    Decisions,
     alignment,
     bundles,
     fill_zeros,
@@ -130,7 +130,8 @@ class _Lowering:
         self.phases = phases(kernel, self.bundles)
         self.sums = summed_outputs(kernel)
         self.counts = {rows: tirx.Var(f"num_{rows}s", "int64") for rows in ("row", *NODE_ROWS)}
-        self.num_tasks = tirx.Var("num_tasks", "int64")
+        self.num_parts, num_bounds = (tirx.Var(n, "int64") for n in ("num_parts", "num_bounds"))
+        self.num_tasks = num_bounds - 1
         self.arguments = {
             name: self._match(name, kernel.operand(name))
             for name in (*kernel.inputs, *kernel.outputs)
@@ -142,13 +143,13 @@ class _Lowering:
         self.shared_sums = {
             name: T.match_buffer(
                 T.arg(f"{name}_sums", T.handle()),
-                (self.num_tasks, kernel.operand(name).dim),
+                (self.num_parts, kernel.operand(name).dim),
                 dtype,
                 align=alignment(dtype),
             )
             for name in self.sums
         }
-        self.order = self._match_order()
+        self.order = self._match_order(num_bounds)
         self.mixes = {
             number: Mix(kernel.contractions[b.contraction], list(b.steps), self.lanes)
             for number, b in enumerate(self.bundles)
@@ -160,24 +161,23 @@ class _Lowering:
         shape: tuple[Expr, ...] = (self.counts.get(operand.rows, 0), operand.dim)
         if operand.rows == "shared":
             is_partial = name in self.kernel.outputs
-            shape = (self.num_tasks, operand.dim) if is_partial else (operand.dim,)
+            shape = (self.num_parts, operand.dim) if is_partial else (operand.dim,)
         return T.match_buffer(
             T.arg(name, T.handle()), shape, self.dtype, align=alignment(self.dtype)
         )
 
-    def _match_order(self) -> Edges:
+    def _match_order(self, num_bounds: Expr) -> Edges:
         """The buffers of the order of the edges."""
-        rows = pass_order(self.kernel)
-        num_edges, num_nodes = self.counts["row"], self.counts[rows]
+        num_edges, num_pointers = self.counts["row"], tirx.Var("num_pointers", "int64")
         shapes: dict[str, tuple[Expr, ...]] = {
             name: (num_edges,) for name in ("edges", "nodes", "others")
         }
-        shapes |= {"pointers": (num_nodes + 1,), "tasks": (2, self.num_tasks + 1)}
+        shapes |= {"pointers": (num_pointers,), "tasks": (2, num_bounds)}
         buffers = {
             name: T.match_buffer(T.arg(name, T.handle()), shape, "int64", align=8)
             for name, shape in shapes.items()
         }
-        return Edges(rows, **buffers, num_edges=num_edges)
+        return Edges(pass_order(self.kernel), **buffers, num_edges=num_edges)
 
     def emit(self) -> None:
         """Copies inputs on nodes, runs the tasks, adds up what they share."""
@@ -238,8 +238,7 @@ class _Lowering:
                 self.kernel.contractions[bundle.contraction],
                 list(bundle.steps),
                 Storage(places, 0, task, self.dtype),
-                self.lanes,
-                self.tile,
+                self.decisions,
             )
             for phase in self.phases
             for number in phase.bundles
@@ -252,7 +251,7 @@ class _Lowering:
             start = T.bind(first + index * self.tile)
             count = T.bind(T.min(last - start, self.tile))
             storage = EdgeStorage(
-                places, start, count, task, self.dtype, order, self.decisions.fetch_ahead
+                places, start, count, task, self.dtype, order, self.decisions.run_edges
             )
             _Tile(self, storage, first, last).emit()
 

@@ -108,12 +108,15 @@ class PathEmitter:
         self._pulled: dict[tuple[str, str], dict[int, Expr]] = {}
         self._laned: dict[str, dict[tuple[int, int], Expr]] = {}
         for name in dict.fromkeys(step.target for step in self.couple.steps_to(roles.product)):
-            values = self._product_value(name)
             if product_sums:
+                values = self._product_value(name, None)
                 for buffer, value in zip(product_sums[name], values, strict=True):
                     T.buffer_store(buffer, buffer[0] + value, [0])
-            else:
-                self._write(name, roles.product, o, values)
+                continue
+            segment = roles.path.segments[roles.product]
+            sums = self.storage.running(name, segment)
+            add = sums is None and self.flags[self.number, name, segment]
+            self._write(name, roles.product, o, self._product_value(name, sums), add=add)
         for step in self.couple.steps_to(roles.spread):
             pulled = self._pull(step)
             for i, value in pulled.items():
@@ -130,7 +133,9 @@ class PathEmitter:
         for name in dict.fromkeys(step.target for step in self.couple.steps_to(roles.common)):
             self._common_gradient(name)
 
-    def _write(self, name: str, slot: int, o: Expr, values: list[Expr]) -> None:
+    def _write(
+        self, name: str, slot: int, o: Expr, values: list[Expr], *, add: bool | None = None
+    ) -> None:
         segment = self.roles.path.segments[slot]
         self.storage.write(
             name,
@@ -138,7 +143,7 @@ class PathEmitter:
             self.r,
             self.block,
             values,
-            add=self.flags[self.number, name, segment],
+            add=self.flags[self.number, name, segment] if add is None else add,
             channels=self.roles.channels(slot, o),
         )
 
@@ -216,14 +221,18 @@ class PathEmitter:
         value = self.scope.spread[x][i]
         return value * self._weight(w) if w else value
 
-    def _product_value(self, name: str) -> list[Expr]:
-        """z[k] = sum_i s[i] A[i, k], summed over the values that play y."""
+    def _product_value(self, name: str, sums: list[Expr] | None) -> list[Expr]:
+        """z[k] = sum_i s[i] A[i, k], summed over the values that play y, added to `sums`.
+
+        A sum that starts from what is there is a chain of fused multiply-adds and nothing else.
+        """
         roles = self.roles
         by_common: dict[str, list[Step]] = {}
         for step in self.couple.steps_to(roles.product):
             if step.target == name:
                 by_common.setdefault(step.operands[roles.common], []).append(step)
-        terms: list[list[Expr]] = [[] for _ in range(roles.coefficients.shape[2])]
+        terms: list[list[Expr]] = [[s] for s in sums or ()]
+        terms = terms or [[] for _ in range(roles.coefficients.shape[2])]
         for common, steps in by_common.items():
             s = self._weighted_sum(steps)
             for i, k in roles.pattern:

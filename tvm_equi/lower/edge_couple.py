@@ -16,9 +16,10 @@ from tvm.script.ir_builder import tirx as T
 from tvm_equi.algebra.contraction import Contraction
 from tvm_equi.algebra.kernel import Step
 from tvm_equi.lower.couple import Couple
+from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.edge_storage import EdgeStorage, Key
 from tvm_equi.lower.storage import Storage
-from tvm_equi.lower.vector import Block, Expr, constant, each_block, splat, store, total
+from tvm_equi.lower.vector import Block, Expr, constant, each_block, num_blocks, splat, store, total
 
 MAX_SUMS = 16
 """Sums of a node that one loop over its edges keeps in registers, of 32 (16 without AVX-512)."""
@@ -31,18 +32,18 @@ class EdgeCouple(Couple):
         form: the contraction.
         steps: its steps; none reads what another writes.
         storage: where the values are, before there is a tile; `bind` gives the tile's.
-        lanes: vector lanes of the target.
-        tile: edges of a tile.
+        decisions: from a schedule.
     """
 
     def __init__(
-        self, form: Contraction, steps: list[Step], storage: Storage, lanes: int, tile: int
+        self, form: Contraction, steps: list[Step], storage: Storage, decisions: Decisions
     ) -> None:
         """Allocates tables and sums."""
-        super().__init__(form, steps, storage, lanes)
-        self.num_rows = tile
+        super().__init__(form, steps, storage, decisions.lanes)
+        self.num_rows = decisions.row_tile
+        self.run_edges = decisions.run_edges
         self.allocate()
-        self._run: tuple[Expr, Expr] = (0, tile)
+        self._run: tuple[Expr, Expr] = (0, self.num_rows)
 
     def bind(self, storage: EdgeStorage) -> None:
         """Starts a tile."""
@@ -80,6 +81,16 @@ class EdgeCouple(Couple):
 
     def emit_run(self, first: Expr, last: Expr) -> None:
         """All steps for rows [first, last) of the tile, which are edges of one node."""
+        if self.run_edges >= self.num_rows:
+            self._emit_edges(first, last)
+            return
+        with T.serial(0, T.ceildiv(last - first, self.run_edges)) as index:
+            start = T.bind(first + index * self.run_edges)
+            end = T.bind(T.min(start + self.run_edges, last))
+            self._emit_edges(start, end)
+
+    def _emit_edges(self, first: Expr, last: Expr) -> None:
+        """All steps for some edges of one node."""
         self._run = (first, last)
         late = {key: table for key, table in self.tables.items() if not self.is_early(key[1])}
         if late or self.sums:
@@ -106,8 +117,32 @@ class EdgeCouple(Couple):
         """A loop over the node's edges, sums of the node in registers."""
         self.storage.open(self._register_sums(group), self._node_inputs(group), self._run[0], block)
         with self._rows() as row:
+            if self.storage.ahead:
+                before, num_parts = self._visits(group)
+                part = before + block.base // block.width
+                self.storage.fetch(self._streams(), part, num_parts)
             yield row
         self.storage.close(block)
+
+    def _visits(self, group: list[int]) -> tuple[int, int]:
+        """(blocks of lanes in the groups before, blocks in all)."""
+        before, total_blocks = 0, 0
+        for other in self.groups():
+            if other == group:
+                before = total_blocks
+            total_blocks += num_blocks(self.roles[other[0]].extent, self.lanes)
+        return before, total_blocks
+
+    def _streams(self) -> list[str]:
+        """Arguments with lanes whose rows differ from edge to edge."""
+        names = dict.fromkeys(name for step in self.steps for name in step.operands)
+        own = self.storage.order.rows
+        return [
+            name
+            for name in names
+            if not (place := self.storage.places[name]).is_local
+            and place.operand.rows not in ("shared", own)
+        ]
 
     def groups(self) -> list[list[int]]:
         """Paths in groups that share x, and whose sums fit registers."""

@@ -17,6 +17,8 @@ from tvm_equi.algebra.convolution import NodeRows
 from tvm_equi.lower.storage import Channels, Place, Storage
 from tvm_equi.lower.vector import Block, Expr, prefetch, vector_dtype, zeros
 
+LINE_BYTES = 64
+
 Key = tuple[str, int]
 """(value, segment)."""
 
@@ -128,22 +130,26 @@ class EdgeStorage(Storage):
         """The block's lanes of every component of a segment, bound to variables."""
         if (name, segment) in self._hoisted and _is_plain(channels):
             return self._hoisted[name, segment]
-        self._fetch_ahead(name, segment, block, channels or Channels())
         return super().read(name, segment, r, block, channels)
 
-    def _fetch_ahead(self, name: str, segment: int, block: Block, channels: Channels) -> None:
-        """Fetches the same lanes of a later edge into the cache."""
-        place = self.places[name]
-        rows = place.operand.rows
-        is_wide = block.valid == block.width > 1
-        if not self._upcoming or place.is_local or rows == "shared" or not is_wide:
-            return
-        at = self.locate(name, segment, 0)
-        if (at.channel_stride != 1 and at.dim > 1) or channels.stride != 1:
-            return
-        for i in range(at.dim):
-            address = at.address(channels.start + block.base, i)
-            prefetch(at.buffer, (self._upcoming[rows], address))
+    def fetch(self, names: Sequence[str], part: Expr, num_parts: int) -> None:
+        """Fetches a part of the rows of a later edge into the cache.
+
+        Parts of a row follow one another, so that the hardware sees 16 streams and joins in: it
+        keeps more lines on their way than software can ask for.
+
+        Args:
+            names: arguments.
+            part: number of the part.
+            num_parts: of a row.
+        """
+        line = LINE_BYTES * 8 // int(self.dtype.removeprefix("float"))
+        for name in names:
+            place = self.places[name]
+            lines = -(-place.operand.dim // line)
+            for number in range(share := -(-lines // num_parts)):
+                address = (part * share + number) * line
+                prefetch(place.buffer, (self._upcoming[place.operand.rows], address))
 
     def write(
         self,
@@ -161,7 +167,12 @@ class EdgeStorage(Storage):
             super().write(name, segment, r, block, values, add=add, channels=channels)
             return
         for register, value in zip(self._registers[name, segment], values, strict=True):
-            T.buffer_store(register, register[0] + value, [0])
+            T.buffer_store(register, register[0] + value if add else value, [0])
+
+    def running(self, name: str, segment: int) -> list[Expr] | None:
+        """The sums so far of a segment that is kept in registers: a write must include them."""
+        registers = self._registers.get((name, segment))
+        return None if registers is None else [register[0] for register in registers]
 
     def adds(self, name: str, segment: int) -> bool:
         """Whether the next whole write of a segment must add to what is there."""

@@ -21,29 +21,13 @@ from tvm.script.ir_builder import tirx as T
 from tvm_equi.algebra.contraction import Contraction
 from tvm_equi.algebra.kernel import Kernel, Step
 from tvm_equi.lower.couple import Couple
+from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.mix import Mix
 from tvm_equi.lower.names import FUNCTION, ROWS_BLOCK
 from tvm_equi.lower.roles import Roles
 from tvm_equi.lower.select import emit_select
 from tvm_equi.lower.storage import Place, Storage
 from tvm_equi.lower.vector import Block, Expr, each_block, store, zeros
-
-
-@dataclass(frozen=True, slots=True)
-class Decisions:
-    """What a schedule decides about the code of one row.
-
-    Args:
-        lanes: vector lanes of the dtype.
-        row_tile: rows whose matrix products with shared weights are computed together.
-        chunk_rows: rows that one task of the parallel loop takes, where no output is shared.
-        fetch_ahead: in a convolution, how many edges ahead operands are fetched; 0 for none.
-    """
-
-    lanes: int
-    row_tile: int
-    chunk_rows: int
-    fetch_ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,11 @@ class Storage:
             values = [a + b for a, b in zip(old, values, strict=True)]
         write_at(at, block, channels, values)
 
+    def running(self, name: str, segment: int) -> list[Expr] | None:
+        """The sums so far of a segment that is kept in registers; None for any other."""
+        del name, segment
+        return None
+
     def stage(self, name: str, segment: int, r: Expr, lanes: int, *, into_argument: bool) -> None:
         """Copies a staged segment from its argument, or back into it."""
         source = self.locate(name, segment, r, in_place=not into_argument)

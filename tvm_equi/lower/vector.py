@@ -127,8 +127,8 @@ def store(
 def prefetch(buffer: Expr, index: Sequence[Expr]) -> None:
     """Asks for an element's cache line, to be read soon."""
     address = T.address_of(buffer[tuple(index)])
-    read, all_levels, data = (tirx.IntImm("int32", value) for value in (0, 3, 1))
-    T.evaluate(T.call_llvm_intrin("void", "llvm.prefetch", address, read, all_levels, data))
+    read, level, data = (tirx.IntImm("int32", value) for value in (0, 2, 1))
+    T.evaluate(T.call_llvm_intrin("void", "llvm.prefetch", address, read, level, data))
 
 
 def load_strided(

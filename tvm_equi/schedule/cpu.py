@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_equi.algebra.convolution import is_convolution
+from tvm_equi.algebra.convolution import is_convolution, pass_order
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.lower.arguments import copied_inputs
 from tvm_equi.lower.convolution import lower_convolution
+from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.names import COPY_BLOCK, ROWS_BLOCK
-from tvm_equi.lower.primfunc import Decisions, lower
+from tvm_equi.lower.primfunc import lower
 from tvm_equi.schedule.targets import CpuTarget
 
 ROW_TILE = 16
 """Rows whose products with one shared matrix are computed together: a matrix element, or a partial
 sum of its gradient, is then loaded once for all of them."""
 
-FETCH_AHEAD = 16
-"""Edges between a fetch into the cache and the use: a tile, as its edges are used together."""
+RUN_BYTES = 1 << 18
+"""Bytes of operands that a run of edges touches: those of two runs, one in use and one on its way,
+must leave room in the second-level cache for the node's sums and tables."""
 
 CHUNK_BYTES = 1 << 17
 """Bytes of operands that one task of the parallel loop touches: long enough to hide a task's
@@ -41,7 +43,23 @@ def decide(kernel: Kernel, dtype: str, target: CpuTarget) -> Decisions:
     values = (kernel.operand(name) for name in (*kernel.inputs, *kernel.outputs))
     row_bytes = sum(value.dim for value in values if value.rows == "row") * (64 // lanes)
     chunk_rows = min(256, max(ROW_TILE, CHUNK_BYTES // max(1, row_bytes)))
-    return Decisions(lanes, ROW_TILE, chunk_rows - chunk_rows % ROW_TILE, FETCH_AHEAD)
+    chunk_rows -= chunk_rows % ROW_TILE
+    return Decisions(lanes, ROW_TILE, chunk_rows, _run_edges(kernel, dtype))
+
+
+def _run_edges(kernel: Kernel, dtype: str) -> int:
+    """Edges of a run: a power of two of at most a tile, by the bytes that an edge touches."""
+    if not is_convolution(kernel):
+        return 0
+    own = pass_order(kernel)
+    used = {name for step in kernel.steps for name in step.operands}
+    names = used & {*kernel.inputs, *kernel.outputs}
+    dims = [kernel.operand(n).dim for n in names if kernel.operand(n).rows not in ("shared", own)]
+    edge_bytes = sum(dims) * int(dtype.removeprefix("float")) // 8
+    run = ROW_TILE
+    while run > 1 and run * edge_bytes > RUN_BYTES:
+        run //= 2
+    return run
 
 
 def schedule(kernel: Kernel, dtype: str, target: CpuTarget) -> Any:
