@@ -1,8 +1,8 @@
 """Who takes part: e3nn as it comes and under torch.compile, cuEquivariance, this package.
 
-In: a workload and a dtype. Out: for each contestant and pass a call without arguments that returns
-everything the pass computes; or `Unavailable`, with the reason in words, so that one contestant's
-trouble ends nothing.
+In: a workload and a dtype. Out: a `Case`: for each contestant and pass a call without arguments
+that returns everything the pass computes; or `Unavailable`, with the reason in words, so that one
+contestant's trouble ends nothing. `bench.convolvers` makes cases over a graph.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,23 +51,33 @@ class CompileBudget:
     spent: float = 0.0
 
 
+def _no_check(contestant: str, pass_name: str) -> None:
+    """Everything may run."""
+
+
 @dataclass(slots=True)
 class Case:
-    """One workload in one dtype: e3nn's module, the tensors, the contestants' products so far."""
+    """One workload in one dtype, and the contestants' products so far.
+
+    Args:
+        workload: what is computed.
+        dtype: of all tensors.
+        module: e3nn's.
+        tensors: what the passes read.
+        builders: makes the product of each contestant; `COMPILE` takes e3nn's.
+        budget: of torch.compile.
+        check: raises `Unavailable` before anything of a contestant's pass runs.
+    """
 
     workload: Workload
     dtype: torch.dtype
-    rows: int
+    module: o3.TensorProduct
+    tensors: Tensors
+    builders: Mapping[str, Callable[[], Product]]
     budget: CompileBudget
-    module: o3.TensorProduct = field(init=False)
-    tensors: Tensors = field(init=False)
+    check: Callable[[str, str], None] = _no_check
     _is_slow_to_compile: bool = field(init=False, default=False)
     _products: dict[str, Product | Unavailable] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Builds e3nn's module and the tensors."""
-        self.module = self.workload.build(self.dtype)
-        self.tensors = random_tensors(self.module, self.rows, self.dtype)
 
     def call(self, contestant: str, pass_name: str) -> tuple[Callable[[], Outputs], Outputs]:
         """A contestant's call of a pass, and what its first call gave.
@@ -75,20 +85,24 @@ class Case:
         Raises:
             Unavailable: the contestant can not run it.
         """
+        self.check(contestant, pass_name)
         if contestant == COMPILE:
             return self._compiled(pass_name)
-        run = partial(PASSES[pass_name], self._product(contestant), self.tensors)
+        run = partial(PASSES[pass_name], self.product(contestant), self.tensors)
         try:
             return run, run()
         except FAILURES as error:
             raise Unavailable(reason(error)) from error
 
-    def _product(self, contestant: str) -> Product:
-        """The contestant's product, built once."""
+    def product(self, contestant: str) -> Product:
+        """The contestant's product, built once.
+
+        Raises:
+            Unavailable: it can not be built.
+        """
         if contestant not in self._products:
-            build = {E3NN: _e3nn, CUE: _cue, OURS: _ours}[contestant]
             try:
-                self._products[contestant] = build(self)
+                self._products[contestant] = self.builders[contestant]()
             except FAILURES as error:
                 self._products[contestant] = Unavailable(reason(error))
         product = self._products[contestant]
@@ -106,11 +120,11 @@ class Case:
         torch._dynamo.reset()
         if not hasattr(torch._dynamo.config, "trace_autograd_ops") and pass_name != "forward":
             raise Unavailable(f"torch {torch.__version__} does not trace torch.autograd.grad")
-        compiled = torch.compile(partial(_run_flat, pass_name, self.module), fullgraph=True)
+        compiled = torch.compile(partial(_run_flat, pass_name, self.product(E3NN)), fullgraph=True)
         start = time.perf_counter()
         try:
             with trace_autograd(), time_limit(seconds), _no_warnings():
-                outputs = compiled(*self.tensors)
+                outputs = compiled(*self.tensors.flat)
         except TimeOut:
             _stop_compile_workers()
             self._is_slow_to_compile = True
@@ -126,28 +140,49 @@ class Case:
 
 def _run_flat(pass_name: str, product: Product, *tensors: Tensor) -> Outputs:
     """A pass on separate tensors, which torch.compile takes as inputs of its graph."""
-    return PASSES[pass_name](product, Tensors(*tensors))
+    return PASSES[pass_name](product, Tensors.of(tensors))
 
 
 def _call_traced(compiled: Callable[..., Outputs], tensors: Tensors) -> Outputs:
-    return compiled(*tensors)
+    return compiled(*tensors.flat)
 
 
-def _e3nn(case: Case) -> Product:
-    """e3nn's module as it comes."""
-    product: Product = case.module
-    return product
+def product_case(workload: Workload, dtype: torch.dtype, rows: int, budget: CompileBudget) -> Case:
+    """The case of a product of rows with rows.
+
+    Args:
+        workload: what is computed.
+        dtype: of all tensors.
+        rows: of every tensor, but of shared weights.
+        budget: of torch.compile.
+    """
+    module = workload.build(dtype)
+    builders: dict[str, Callable[[], Product]] = {
+        E3NN: lambda: module,
+        CUE: partial(_cue, workload, module, dtype),
+        OURS: partial(_ours, module),
+    }
+    tensors = random_tensors(module, rows, dtype)
+    return Case(workload, dtype, module, tensors, builders, budget)
 
 
-def _ours(case: Case) -> Product:
+def _ours(module: o3.TensorProduct) -> Product:
     """This package's module, made from e3nn's."""
     import tvm_equi
 
-    product: Product = tvm_equi.from_e3nn(case.module)
+    product: Product = tvm_equi.from_e3nn(module)
     return product
 
 
-def _cue(case: Case) -> Product:
+def _cue(workload: Workload, module: o3.TensorProduct, dtype: torch.dtype) -> Product:
+    """The product of cuEquivariance."""
+    product = cue_module(workload, module, dtype)
+    if workload.shared_weights:
+        return lambda x, y, w: product(x, y, w[None])
+    return product
+
+
+def cue_module(workload: Workload, module: o3.TensorProduct, dtype: torch.dtype) -> Product:
     """The module of cuEquivariance in e3nn's convention; on a CPU there is its method "naive".
 
     The irreps class `O3_e3nn` has e3nn's order of irreps and its Wigner 3j symbols, so that
@@ -159,7 +194,6 @@ def _cue(case: Case) -> Product:
         O3_e3nn,
     )
 
-    module, workload = case.module, case.workload
     in1, in2, out = (
         cue.Irreps(O3_e3nn, str(irreps))
         for irreps in (module.irreps_in1, module.irreps_in2, module.irreps_out)
@@ -169,20 +203,19 @@ def _cue(case: Case) -> Product:
         "shared_weights": workload.shared_weights,
         "internal_weights": False,
         "method": "naive",
-        "dtype": case.dtype,
+        "dtype": dtype,
     }
-    with default_dtype(case.dtype), _no_warnings():
+    with default_dtype(dtype), _no_warnings():
         if workload.kind == "channelwise":
             kept = [O3_e3nn(l=ir.l, p=ir.p) for _, ir in o3.Irreps(workload.out)]
             product = cuet.ChannelWiseTensorProduct(in1, in2, kept, **options)
         else:
             product = cuet.FullyConnectedTensorProduct(in1, in2, out, **options)
-        product = product.to(case.dtype)
+        product = product.to(dtype)
     if product.irreps_out != out or product.weight_numel != module.weight_numel:
         raise ValueError(f"expected output irreps {out}, got {product.irreps_out}")
-    if workload.shared_weights:
-        return lambda x, y, w: product(x, y, w[None])
-    return lambda x, y, w: product(x, y, w)
+    found: Product = product
+    return found
 
 
 def reason(error: BaseException) -> str:

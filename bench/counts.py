@@ -1,7 +1,6 @@
 """Counted work of a tensor product: bytes that must move and multiply-adds that must run.
 
-In: an e3nn module, a number of rows and a number of bytes per element. Out: `Work` of three
-kernels:
+In: an e3nn module, numbers of rows and a number of bytes per element. Out: `Work` of three kernels:
 
 - forward: reads x, y, w; writes z.
 - backward: reads x, y, w and the cotangent g of z; writes the gradients gx, gy, gw.
@@ -9,6 +8,8 @@ kernels:
   y, w, g.
 
 **Bytes** count every input once and every output once. Weights that rows share count once in all.
+Over a graph, rows are edges; x and z have one row per node, which is taken to stay in cache while
+edges read it or add to it.
 
 **Multiply-adds** are those of the cheapest exact association that is considered, path by path. All
 of them contract the Clebsch-Gordan tensor C first with the operand that has fewer channels (below:
@@ -37,11 +38,16 @@ be swapped (then d2 replaces d1, and pairs (j,k) replace (i,k)). Each kernel the
 The backward kernel is thus a little more than twice the forward one, the double backward a little
 more than twice that. Other associations, such as one that mixes orders within a path, may need
 less; then a limit here is a little too long.
+
+Over a graph, a stage that does nothing but multiply by a matrix that all rows share runs once per
+node: at the sender where it comes first, at the receiver where it comes second. Weights may be the
+product of a row h with a matrix that rows share, the last layer of a radial MLP: h and the matrix
+then take the place of w, and their product runs 1, 3 and 7 times in the three kernels, each of
+which computes w again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -76,17 +82,51 @@ def coupling(l1: int, l2: int, l3: int) -> Coupling:
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """How many rows there are of y and of the product, of x, and of z.
+
+    Args:
+        edges: rows of y, and of w unless weights are shared.
+        senders: rows of x.
+        receivers: rows of z.
+    """
+
+    edges: int
+    senders: int
+    receivers: int
+
+    @staticmethod
+    def alike(count: int) -> Rows:
+        """Those of a product that has no graph."""
+        return Rows(count, count, count)
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """Multiply-adds per row of one order of work: combining with C, the first stage, the second."""
+    """Multiply-adds per row of one order of work: combining with C, the first stage, the second.
+
+    Args:
+        combine: per row.
+        first: per row.
+        second: per row.
+        matrix: the nodes on which the stage that is a matrix alone acts, if there is one:
+            "senders" for the first stage, "receivers" for the second.
+    """
 
     combine: int
     first: int
     second: int
+    matrix: str = ""
 
-    def macs(self, kernel: str) -> int:
-        """Multiply-adds per row of a kernel."""
+    def macs(self, kernel: str, rows: Rows, *, shared_weights: bool = False) -> int:
+        """Multiply-adds of a kernel on all rows."""
         combine, first, second = FACTORS[kernel]
-        return combine * self.combine + first * self.first + second * self.second
+        on = self.matrix if shared_weights else ""
+        return (
+            combine * self.combine * rows.edges
+            + first * self.first * (rows.senders if on == "senders" else rows.edges)
+            + second * self.second * (rows.receivers if on == "receivers" else rows.edges)
+        )
 
 
 def orders(mode: str, muls: tuple[int, int, int], degrees: tuple[int, int, int]) -> list[Order]:
@@ -110,10 +150,10 @@ def orders(mode: str, muls: tuple[int, int, int], degrees: tuple[int, int, int])
         ]
     if mode == "uvw":
         return [
-            Order(v * facts.nnz, u * v * w * d1, v * w * facts.ik),
-            Order(v * facts.nnz, u * v * facts.ik, u * v * w * d3),
+            Order(v * facts.nnz, u * v * w * d1, v * w * facts.ik, "senders"),
+            Order(v * facts.nnz, u * v * facts.ik, u * v * w * d3, "receivers"),
             Order(u * facts.nnz, u * v * w * d2, u * w * facts.jk),
-            Order(u * facts.nnz, u * v * facts.jk, u * v * w * d3),
+            Order(u * facts.nnz, u * v * facts.jk, u * v * w * d3, "receivers"),
         ]
     raise ValueError(f"orders: mode: expected 'uvu' or 'uvw', got {mode!r}")
 
@@ -126,16 +166,26 @@ class Work:
     macs: int
 
 
-def kernel_work(product: o3.TensorProduct, rows: int, itemsize: int) -> dict[str, Work]:
+def kernel_work(
+    product: o3.TensorProduct, rows: int | Rows, itemsize: int, hidden: int | None = None
+) -> dict[str, Work]:
     """The work of each of `KERNELS`.
 
     Args:
         product: e3nn's module, with uvu and uvw paths.
-        rows: of x, y, z, and of w unless weights are shared.
+        rows: of the operands; a number where they are alike.
         itemsize: bytes per element.
+        hidden: entries of h in a row, where weights are h times a matrix.
     """
-    x, y, z = (ir.dim for ir in (product.irreps_in1, product.irreps_in2, product.irreps_out))
-    w = product.weight_numel / (rows if product.shared_weights else 1)
+    rows = Rows.alike(rows) if isinstance(rows, int) else rows
+    x = rows.senders * product.irreps_in1.dim
+    y = rows.edges * product.irreps_in2.dim
+    z = rows.receivers * product.irreps_out.dim
+    w = product.weight_numel * (1 if product.shared_weights else rows.edges)
+    radial = 0
+    if hidden is not None:
+        w = hidden * (rows.edges + product.weight_numel)
+        radial = rows.edges * hidden * product.weight_numel
     elements = {
         "forward": x + y + w + z,
         "backward": 2 * (x + y + w) + z,
@@ -143,7 +193,14 @@ def kernel_work(product: o3.TensorProduct, rows: int, itemsize: int) -> dict[str
     }
     choices = [path_orders(product, ins) for ins in product.instructions]
     return {
-        kernel: Work(round(elements[kernel] * rows * itemsize), rows * cheapest(choices, kernel))
+        kernel: Work(
+            elements[kernel] * itemsize,
+            sum(
+                min(order.macs(kernel, rows, shared_weights=product.shared_weights) for order in of)
+                for of in choices
+            )
+            + FACTORS[kernel][1] * radial,
+        )
         for kernel in KERNELS
     }
 
@@ -157,8 +214,3 @@ def path_orders(product: o3.TensorProduct, instruction: o3.Instruction) -> list[
     )
     muls, degrees = zip(*((mul, ir.l) for mul, ir in ends), strict=True)
     return orders(instruction.connection_mode, muls, degrees)
-
-
-def cheapest(choices: Iterable[list[Order]], kernel: str) -> int:
-    """Multiply-adds per row of a kernel, each path in its cheapest order."""
-    return sum(min(order.macs(kernel) for order in options) for options in choices)

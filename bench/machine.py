@@ -47,6 +47,41 @@ def load() -> float | None:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
+def free_memory() -> int | None:
+    """Bytes of memory that a process can still get; None where it is not known."""
+    return _kilobytes("/proc/meminfo", "MemAvailable")
+
+
+def resident_memory() -> int | None:
+    """Bytes of memory that this process holds now; None where it is not known."""
+    return _kilobytes("/proc/self/status", "VmRSS")
+
+
+def peak_memory() -> int | None:
+    """Bytes that this process held at most since `reset_peak_memory`; None where not known."""
+    return _kilobytes("/proc/self/status", "VmHWM")
+
+
+def reset_peak_memory() -> None:
+    """Starts the count of `peak_memory` again, from what is held now.
+
+    Raises:
+        OSError: the system has no such counter.
+    """
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
+def _kilobytes(file: str, field: str) -> int | None:
+    """A field of a file of the Linux kernel, in bytes; None where it is missing."""
+    if not Path(file).exists():
+        return None
+    for line in Path(file).read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    return None
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that matter; those that are missing are left out."""
     found = {"python": platform.python_version()}

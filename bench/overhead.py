@@ -35,7 +35,7 @@ def calls(workload: str) -> dict[str, Call]:
     theirs = select([workload])[0].build()
     ours = tvm_equi.from_e3nn(theirs)
     t = random_tensors(theirs, rows=1, dtype=torch.float32)
-    plan, inputs = plan_of(theirs), [t.x.detach(), t.y.detach(), t.w.detach()]
+    plan, inputs = plan_of(theirs), [tensor.detach() for tensor in t.inputs]
     outputs = [torch.empty(1, columns) for columns, _ in signature(plan).outputs]
     bare = program(plan, torch.float32).function
     found: dict[str, Call] = {
@@ -43,7 +43,7 @@ def calls(workload: str) -> dict[str, Call]:
         "runtime.torch_op.run": lambda: run(plan, inputs),
         "torch.ops.tvm_equi.run": lambda: torch.ops.tvm_equi.run(inputs, plan),
         "module, no_grad": partial(_no_grad, ours, t),
-        "module, with grad": lambda: ours(t.x, t.y, t.w),
+        "module, with grad": lambda: ours(*t.inputs),
         "module, forward+backward": partial(forward_backward, ours, t),
         "e3nn, no_grad": partial(_no_grad, theirs, t),
         "e3nn, forward+backward": partial(forward_backward, theirs, t),
@@ -55,7 +55,7 @@ def calls(workload: str) -> dict[str, Call]:
 
 def _no_grad(module: Callable[..., object], t: Tensors) -> object:
     with torch.no_grad():
-        return module(t.x, t.y, t.w)
+        return module(*t.inputs)
 
 
 def _batched(call: Call) -> Call:

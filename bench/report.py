@@ -1,4 +1,4 @@
-"""Tables, JSON and a plot of what `bench.tensor_product` found."""
+"""Tables, JSON and a plot of what a run found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.contestants import COMPILE, CUE, E3NN, OURS
-from bench.results import KernelRecord, PassRecord, Setting, Summary
+from bench.results import KernelRecord, PassRecord, Setting, Summary, geometric_mean
 from bench.timing import Timing
 
 WIDTH = 148
@@ -29,28 +29,41 @@ def console() -> Console:
     return found if found.width >= WIDTH else Console(width=WIDTH)
 
 
-def pass_table(setting: Setting, records: list[PassRecord]) -> Table:
-    """One line per workload and pass: times in ms, ratios, share of the limit."""
-    table = Table(title=f"{setting}: ms per call (10th to 90th percentile)")
+def pass_table(
+    setting: Setting,
+    records: list[PassRecord],
+    others: tuple[str, ...] = (E3NN, COMPILE, CUE),
+    what: str = "",
+) -> Table:
+    """One line per workload and pass: times in ms, ratios, share of the limit.
+
+    Args:
+        setting: for the title.
+        records: one for each line.
+        others: contestants with a column, beside ours.
+        what: for the title.
+    """
+    title = ", ".join(part for part in (what, str(setting)) if part)
+    table = Table(title=f"{title}: ms per call (10th to 90th percentile)")
     table.add_column("workload")
     table.add_column("pass")
-    for name in ("e3nn", "compile", "cue", "ours", "x e3nn", "x best peer", "share of limit"):
+    for name in (*others, OURS, "x e3nn", "x best peer", "share of limit"):
         table.add_column(name, justify="right", no_wrap=True)
     previous = None
     for record in records:
-        if record.workload != previous:
+        if record.label != previous:
             table.add_section()
         peer = record.best_peer()
         table.add_row(
-            record.workload if record.workload != previous else "",
+            record.label if record.label != previous else "",
             record.pass_name,
-            *(_timing_cell(record, name) for name in (E3NN, COMPILE, CUE)),
+            *(_timing_cell(record, name) for name in others),
             _timing_cell(record, OURS, spread=True),
             _ratio(record.ratio(E3NN)),
             f"{_ratio(record.ratio(peer))} {peer}" if peer else MISSING,
             _share(record.share(), record.limit[1] if record.limit else ""),
         )
-        previous = record.workload
+        previous = record.label
     return table
 
 
@@ -65,10 +78,10 @@ def kernel_table(setting: Setting, records: list[KernelRecord]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     previous = None
     for record in records:
-        if record.workload != previous:
+        if record.label != previous:
             table.add_section()
         table.add_row(
-            record.workload if record.workload != previous else "",
+            record.label if record.label != previous else "",
             record.kernel,
             f"{record.num_bytes / 1e6:.1f}",
             f"{record.macs / 1e6:.1f}",
@@ -77,13 +90,32 @@ def kernel_table(setting: Setting, records: list[KernelRecord]) -> Table:
             _ms(record.ours, spread=True) if record.ours else MISSING,
             _share(record.share(), record.limit.binds),
         )
-        previous = record.workload
+        previous = record.label
     return table
 
 
-def summary_table(summaries: list[Summary]) -> Table:
-    """Geometric means over workloads, each with its minimum."""
-    table = Table(title="Geometric means over workloads (minimum)")
+def scaling_line(ratios: list[dict[str, Any]]) -> str:
+    """How much faster all cores are than one, by pass: geometric means, and the least of each."""
+    parts = []
+    for name in dict.fromkeys(entry["pass"] for entry in ratios):
+        mean = geometric_mean(
+            (f"{entry['workload']}, {entry['graph']}", entry["ratio"])
+            for entry in ratios
+            if entry["pass"] == name
+        )
+        if mean:
+            parts.append(f"{name} {mean.mean:.2f} (min {mean.minimum:.2f}: {mean.worst})")
+    return f"ours, {ratios[0]['threads']} threads over 1: {'; '.join(parts)}"
+
+
+def summary_table(summaries: list[Summary], what: str = "") -> Table:
+    """Geometric means over workloads, each with its minimum.
+
+    Args:
+        summaries: one for each line.
+        what: for the title.
+    """
+    table = Table(title=", ".join(filter(None, (what, "geometric means over workloads (minimum)"))))
     for name in ("setting", "pass", "over", "x e3nn", "x best peer", "share of limit"):
         table.add_column(name)
     for summary in summaries:
@@ -97,7 +129,7 @@ def notes(records: list[PassRecord]) -> list[str]:
     """Why contestants are missing, each reason once, and who differs from e3nn."""
     lines: dict[str, list[str]] = {}
     for record in records:
-        case = f"{record.workload} {record.pass_name} ({record.setting})"
+        case = f"{record.label} {record.pass_name} ({record.setting})"
         for name, text in record.reasons.items():
             lines.setdefault(f"{name}: {text}", []).append(case)
         for name, error in record.errors.items():
@@ -149,11 +181,11 @@ def plot(path: Path, records: list[PassRecord]) -> None:
     )
     for axis, setting in zip(axes[:, 0], settings, strict=True):
         here = [record for record in records if record.setting == setting]
-        workloads = list(dict.fromkeys(record.workload for record in here))
+        workloads = list(dict.fromkeys(record.label for record in here))
         passes = list(dict.fromkeys(record.pass_name for record in here))
         width = 0.8 / len(passes)
         for number, name in enumerate(passes):
-            ratios = {r.workload: r.ratio(E3NN) for r in here if r.pass_name == name}
+            ratios = {r.label: r.ratio(E3NN) for r in here if r.pass_name == name}
             heights = [ratios.get(workload) or float("nan") for workload in workloads]
             places = [
                 place + (number - (len(passes) - 1) / 2) * width for place in range(len(workloads))

@@ -1,4 +1,4 @@
-"""What a run of `bench.tensor_product` found, as data, and its summary.
+"""What a run of a table found, as data, and its summary.
 
 In: timings, errors, limits. Out: records that turn into JSON, and geometric means over workloads.
 """
@@ -28,6 +28,10 @@ class Setting:
         return f"{self.dtype}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
+def _label(workload: str, graph: str) -> str:
+    return f"{workload}, {graph}" if graph else workload
+
+
 @dataclass(slots=True)
 class PassRecord:
     """One pass of one workload.
@@ -41,6 +45,8 @@ class PassRecord:
         errors: largest relative difference to e3nn of each that ran.
         reasons: why each of the others did not.
         limit: seconds that the pass takes at least, and what binds; None where it was not measured.
+        graph: the name of the graph, if the workload is a convolution over one.
+        form: how weights come, if there is a choice.
     """
 
     setting: Setting
@@ -51,6 +57,13 @@ class PassRecord:
     errors: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     limit: tuple[float, str] | None = None
+    graph: str = ""
+    form: str = ""
+
+    @property
+    def label(self) -> str:
+        """The workload, and the graph that it runs on."""
+        return _label(self.workload, self.graph)
 
     def ratio(self, contestant: str) -> float | None:
         """How many times faster we are than a contestant."""
@@ -93,6 +106,12 @@ class KernelRecord:
     macs: int
     limit: Limit
     ours: Timing | None
+    graph: str = ""
+
+    @property
+    def label(self) -> str:
+        """The workload, and the graph that it runs on."""
+        return _label(self.workload, self.graph)
 
     def share(self) -> float | None:
         """Limit over our time."""
@@ -146,14 +165,14 @@ def summarise(records: list[PassRecord]) -> list[Summary]:
         here = [r for r in records if (r.setting, r.pass_name) == (setting, name)]
         for over in ("channelwise", "all"):
             chosen = [r for r in here if over in ("all", r.kind)]
-            to_peer = [(r.workload, r.ratio(r.best_peer() or E3NN)) for r in chosen]
+            to_peer = [(r.label, r.ratio(r.best_peer() or E3NN)) for r in chosen]
             summary = Summary(
                 setting,
                 name,
                 over,
-                geometric_mean((r.workload, r.ratio(E3NN)) for r in chosen),
+                geometric_mean((r.label, r.ratio(E3NN)) for r in chosen),
                 geometric_mean(to_peer),
-                geometric_mean((r.workload, r.share()) for r in chosen),
+                geometric_mean((r.label, r.share()) for r in chosen),
             )
             if chosen:
                 found.append(summary)

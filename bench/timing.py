@@ -60,26 +60,35 @@ def interleave(calls: Mapping[str, Call], seconds: float, min_rounds: int = 3) -
     """
     with no_gc():
         plans = {name: _plan(call, seconds, min_rounds) for name, call in calls.items()}
-        total = max((rounds for rounds, _ in plans.values()), default=0)
-        samples: dict[str, list[float]] = {name: [] for name in calls}
+        total = max((plan.rounds for plan in plans.values()), default=0)
+        found = {name: list(plan.known) for name, plan in plans.items()}
         for index in range(total):
             for name, call in calls.items():
-                rounds, repeats = plans[name]
+                rounds = plans[name].rounds
                 if (index + 1) * rounds // total > index * rounds // total:
-                    samples[name] += _turn(call, repeats)
-    return {name: Timing.of(values) for name, values in samples.items()}
+                    found[name] += _turn(call, plans[name].repeats)
+    return {name: Timing.of(values) for name, values in found.items()}
 
 
-def _plan(call: Call, seconds: float, min_rounds: int) -> tuple[int, int]:
-    """The number of turns of a call, and of timed calls in a turn."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The number of turns of a call, of timed calls in a turn, and times that are known already."""
+
+    rounds: int
+    repeats: int
+    known: tuple[float, ...] = ()
+
+
+def _plan(call: Call, seconds: float, min_rounds: int) -> _Plan:
+    """How often a call is timed."""
     once = _elapsed(call)
     if once < TURN_SECONDS:
         once = min(once, _elapsed(call))
     repeats = max(1, min(MAX_CALLS, int(TURN_SECONDS / once)))
     turn = once * (repeats + (repeats > 1))
     if once > SLOW_SECONDS:
-        return min(SLOW_ROUNDS, min_rounds), repeats
-    return max(min_rounds, min(MAX_ROUNDS, int(seconds / turn))), repeats
+        return _Plan(min(SLOW_ROUNDS, min_rounds) - 1, repeats, (once,))
+    return _Plan(max(min_rounds, min(MAX_ROUNDS, int(seconds / turn))), repeats)
 
 
 def _turn(call: Call, repeats: int) -> list[float]:
@@ -93,6 +102,13 @@ def _elapsed(call: Call) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+def samples(call: Call) -> list[float]:
+    """The times of one turn of a call, after one that is not timed."""
+    with no_gc():
+        once = _elapsed(call)
+        return [_elapsed(call) for _ in range(max(1, min(MAX_CALLS, int(TURN_SECONDS / once))))]
 
 
 @contextmanager

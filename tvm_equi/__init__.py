@@ -20,9 +20,11 @@ if TYPE_CHECKING:
         Linear,
         SphericalHarmonics,
         TensorProduct,
+        TensorProductConv,
         TensorSquare,
         from_e3nn,
     )
+    from tvm_equi.runtime.topology import Topology
 
 __version__ = "0.1.0"
 
@@ -34,8 +36,10 @@ __all__ = [
     "Linear",
     "SphericalHarmonics",
     "TensorProduct",
+    "TensorProductConv",
     "TensorProductGraph",
     "TensorSquare",
+    "Topology",
     "compile",
     "from_e3nn",
     "load",
@@ -50,8 +54,10 @@ _MODULES = {
     "Linear": "tvm_equi.nn",
     "SphericalHarmonics": "tvm_equi.nn",
     "TensorProduct": "tvm_equi.nn",
+    "TensorProductConv": "tvm_equi.nn",
     "TensorProductGraph": "tvm_equi.graph",
     "TensorSquare": "tvm_equi.nn",
+    "Topology": "tvm_equi.runtime.topology",
     "compile": "tvm_equi.compiler",
     "from_e3nn": "tvm_equi.nn",
     "load": "tvm_equi.compiler",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.counts import KERNELS, Order, Work, coupling, kernel_work, orders
+from bench.counts import KERNELS, Order, Rows, Work, coupling, kernel_work, orders
 from bench.workloads import Workload, select
 
 
@@ -44,10 +44,10 @@ def test_orders_of_a_cross_product() -> None:
 def test_orders_of_a_matrix() -> None:
     # A scalar times a scalar: 3 channels to 2, one weight matrix.
     assert orders("uvw", (3, 1, 2), (0, 0, 0)) == [
-        Order(1, 6, 2),
-        Order(1, 3, 6),
+        Order(1, 6, 2, "senders"),
+        Order(1, 3, 6, "receivers"),
         Order(3, 6, 6),
-        Order(3, 3, 6),
+        Order(3, 3, 6, "receivers"),
     ]
 
 
@@ -85,6 +85,36 @@ def test_work_of_mace_large() -> None:
         4000 * (1152 + 16 + 2176 + 9088), 1000 * (128 * (187 + 47) + 215)
     )
     assert list(work) == list(KERNELS)
+
+
+def test_work_over_a_graph() -> None:
+    # x and z count per node, y and w per edge; so do multiply-adds.
+    module = Workload("p", "channelwise", "4x1e", "1x1e", "4x1e").build()
+    x, y, w, z = 2 * 12, 10 * 3, 10 * 4, 5 * 12
+    assert kernel_work(module, Rows(edges=10, senders=2, receivers=5), itemsize=4) == {
+        "forward": Work(4 * (x + y + w + z), 10 * (6 + 12 + 24)),
+        "backward": Work(4 * (2 * (x + y + w) + z), 10 * (12 + 36 + 48)),
+        "double backward": Work(4 * (3 * (x + y + w) + 2 * z), 10 * (18 + 84 + 120)),
+    }
+
+
+def test_shared_matrix_multiplies_nodes() -> None:
+    # Mixed at the 2 senders, 6 each, then 1 + 2 for an edge; at the 5 receivers it would cost 70.
+    module = Workload("p", "fully_connected", "3x0e", "1x0e", "2x0e", shared_weights=True).build()
+    work = kernel_work(module, Rows(edges=10, senders=2, receivers=5), itemsize=4)
+    assert work["forward"] == Work(4 * (2 * 3 + 10 + 6 + 5 * 2), 2 * 6 + 10 * (1 + 2))
+    assert work["backward"].macs == 3 * 2 * 6 + 10 * (2 * 1 + 2 * 2)
+    few = kernel_work(module, Rows(edges=10, senders=9, receivers=1), itemsize=4)
+    assert few["forward"].macs == 10 * (1 + 3) + 1 * 6
+
+
+def test_weights_made_from_hidden_values() -> None:
+    module = Workload("p", "channelwise", "4x1e", "1x1e", "4x1e").build()
+    rows = Rows(edges=10, senders=2, receivers=5)
+    plain, radial = (kernel_work(module, rows, 4, hidden) for hidden in (None, 8))
+    for kernel, times in zip(KERNELS, (1, 3, 7), strict=True):
+        assert radial[kernel].macs - plain[kernel].macs == times * 10 * 8 * 4
+    assert radial["forward"].num_bytes == 4 * (2 * 12 + 10 * 3 + 10 * 8 + 8 * 4 + 5 * 12)
 
 
 def test_unknown_mode() -> None:

@@ -56,6 +56,24 @@ def test_every_call_has_its_turns() -> None:
     assert min(timing.calls for timing in timings.values()) >= 2
 
 
+def test_slow_calls_are_timed_twice_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr("bench.timing.SLOW_SECONDS", 0.0)
+    timings = interleave({"a": lambda: calls.append(1)}, seconds=0.001)
+    assert timings["a"].calls >= 2
+
+
+def test_label_names_the_graph() -> None:
+    found = record("p", "channelwise")
+    assert found.label == "p"
+    found.graph = "carbon"
+    assert found.label == "p, carbon"
+    found.timings = {name: Timing(1.0, 1.0, 1.0, 3) for name in ("e3nn", "ours")}
+    (mean, _) = (summary.to_e3nn for summary in summarise([found]))
+    assert mean is not None
+    assert mean.worst == "p, carbon"
+
+
 def test_relative_error_is_the_worst_of_all_values() -> None:
     values = (torch.tensor([1.0, 2.0]), torch.tensor([4.0]))
     wanted = (torch.tensor([1.0, 2.0]), torch.tensor([5.0]))

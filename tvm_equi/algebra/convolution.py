@@ -8,6 +8,7 @@ come from `vjp`. A derivative may add both to senders and to receivers: `passes`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -26,13 +27,14 @@ NODE_ROWS: tuple[NodeRows, ...] = ("sender", "receiver")
 class Stages:
     """A tensor product over a graph, as kernels on nodes and on edges.
 
-    Values go by name: x, y, w and z as in the product; h and t are between stages.
+    Values go by name: x, y, w and z as in the product; h, t and s are between stages.
 
     Args:
         before: (x, w) -> h, on senders; None where nothing can be done there.
-        edges: some of (x, y, w, h) -> z, t, or both, on edges; x and h are on senders, z and t on
-            receivers.
-        after: (t, w) -> z, on receivers, to be added to what `edges` gives; or None.
+        edges: some of (x, y, w, h) -> some of (z, t, s), on edges; x and h are on senders, the
+            outputs on receivers.
+        after: (some of t and s, then w) -> z, on receivers, to be added to what `edges` gives; or
+            None.
     """
 
     before: Kernel | None
@@ -78,34 +80,32 @@ def stages(product: Kernel) -> Stages:
     Args:
         product: of a tensor product: inputs x, y and, where there are weights, w; output z.
     """
-    before = [step for step in product.steps if _is_shared_mix(product, step, "x", step.target)]
-    after = [step for step in product.steps if _is_shared_mix(product, step, "t", "z")]
-    if len([step for step in product.steps if "t" in step.sources]) > len(after):
-        after = []
+    before = [s for s in product.steps if _is_shared_mix(product, s) and s.operands[0] == "x"]
+    last = [s for s in product.steps if _is_shared_mix(product, s) and s.target == "z"]
+    # A value between stages must have no other reader.
+    readers = Counter(name for step in product.steps for name in step.sources)
+    after = [s for s in last if s.operands[0] != "x" and readers[s.operands[0]] == 1]
+    before = [step for step in before if step.target != "z"]
     h = {step.target for step in before}
     middle = [step for step in product.steps if step not in before and step not in after]
     used = {name for step in middle for name in step.sources}
     targets = {step.target for step in middle}
+    between = tuple(step.operands[0] for step in after)
     inputs = tuple(name for name in (*product.inputs, *sorted(h)) if name in used)
-    outputs = tuple(name for name in ("z", "t") if name in targets and (name == "z" or after))
+    outputs = tuple(name for name in ("z", *between) if name in targets) or ("z",)
     rows: dict[str, Rows] = {name: "sender" for name in ("x", *h)}
-    rows |= {name: "receiver" for name in outputs or ("z",)}
+    rows |= {name: "receiver" for name in outputs}
     return Stages(
         _select(product, before, ("x", "w"), tuple(sorted(h))) if before else None,
-        _with_rows(_select(product, middle, inputs, outputs or ("z",)), rows),
-        _select(product, after, ("t", "w"), ("z",)) if after else None,
+        _with_rows(_select(product, middle, inputs, outputs), rows),
+        _select(product, after, (*between, "w"), ("z",)) if after else None,
     )
 
 
-def _is_shared_mix(kernel: Kernel, step: Step, source: str, target: str) -> bool:
-    """Whether a step is a matrix, the same for all rows, applied to `source`."""
+def _is_shared_mix(kernel: Kernel, step: Step) -> bool:
+    """Whether a step multiplies by a matrix that is the same for all rows."""
     form = kernel.contractions[step.contraction]
-    return (
-        form.family == "mix"
-        and step.target == target
-        and step.operands[0] == source
-        and form.operands[1].rows == "shared"
-    )
+    return form.family == "mix" and form.operands[1].rows == "shared"
 
 
 def _select(

@@ -68,7 +68,7 @@ def phases(kernel: Kernel, groups: list[Bundle]) -> list[Phase]:
     """The bundles in few phases, each after those whose results it reads.
 
     Raises:
-        ScheduleError: two phases would add to the same nodes.
+        ScheduleError: what is computed for a tile as a whole would add to nodes.
     """
     writers: dict[str, set[int]] = {}
     for number, bundle in enumerate(groups):
@@ -92,11 +92,12 @@ def phases(kernel: Kernel, groups: list[Bundle]) -> list[Phase]:
         done |= set(chosen)
         by_node = not by_node
     for name in summed_outputs(kernel):
-        of_phases = [p for p in found if writers.get(name, set()) & set(p.bundles)]
-        if len(of_phases) > 1 or any(not phase.by_node for phase in of_phases):
+        if any(
+            writers.get(name, set()) & set(phase.bundles) for phase in found if not phase.by_node
+        ):
             raise ScheduleError(
-                f"convolution: {name}: expected one phase by node that adds to it, got "
-                f"{len(of_phases)}; split the kernel with algebra.convolution.stages"
+                f"convolution: {name}: expected steps of edges to add to it, got a matrix that all "
+                "edges share; split the kernel with algebra.convolution.stages"
             )
     return found
 
@@ -213,13 +214,10 @@ class _Lowering:
             ours = row_location(in_lanes(operand), segment, *(source if is_sum else target))
 
             def emit(block: Block, theirs: Location = theirs, ours: Location = ours) -> None:
-                if not is_sum:
-                    write_at(ours, block, Channels(), read_at(theirs, block, Channels()))
-                    return
-                old = read_at(theirs, block, Channels())
-                new = read_at(ours, block, Channels())
-                total = [a + b for a, b in zip(old, new, strict=True)]
-                write_at(theirs, block, Channels(), total)
+                if is_sum:
+                    move(theirs, ours, block, add=True)
+                else:
+                    move(ours, theirs, block)
 
             if operand.segments[segment].size:
                 each_block(operand.segments[segment].mul, self.lanes, emit)
@@ -233,6 +231,14 @@ class _Lowering:
             if operand.rows == "shared":
                 fill_zeros(self.arguments[name], (task,), operand.dim, self.lanes, self.dtype)
         places = self._places()
+        # A second phase that adds to a node has sums of its own: a node may span tiles.
+        self.later_sums: dict[tuple[int, str], Place] = {}
+        known: set[str] = set()
+        for number, phase in enumerate(self.phases):
+            for name in self.sums_of(phase) if phase.by_node else ():
+                if name in known:
+                    self.later_sums[number, name] = self._sum_place(self.kernel.operand(name))
+                known.add(name)
         self.couples = {
             number: EdgeCouple(
                 self.kernel.contractions[bundle.contraction],
@@ -262,8 +268,7 @@ class _Lowering:
         for name in (*self.kernel.inputs, *self.kernel.outputs, *self.kernel.temporaries):
             operand = self.kernel.operand(name)
             if name in self.sums:
-                buffer = self._allocate(operand.dim)
-                places[name] = Place(in_lanes(operand), buffer, is_local=True, is_sum=True)
+                places[name] = self._sum_place(operand)
             elif name in self.copies:
                 places[name] = Place(in_lanes(operand), self.copies[name])
             elif name in local or name in self.kernel.temporaries:
@@ -275,6 +280,16 @@ class _Lowering:
                 is_partial = operand.rows == "shared" and name in self.kernel.outputs
                 places[name] = Place(operand, self.arguments[name], is_partial=is_partial)
         return places
+
+    def _sum_place(self, operand: Operand) -> Place:
+        """Memory of the sums of a node."""
+        buffer = self._allocate(operand.dim)
+        return Place(in_lanes(operand), buffer, is_local=True, is_sum=True)
+
+    def sums_of(self, phase: Phase) -> list[str]:
+        """The outputs on nodes that a phase adds to."""
+        targets = {step.target for n in phase.bundles for step in self.bundles[n].steps}
+        return [name for name in self.sums if name in targets]
 
     def _allocate(self, size: int) -> Any:
         return T.alloc_buffer((max(1, size),), self.dtype, scope="global")
@@ -323,15 +338,15 @@ class _Lowering:
                 source, target = (self.shared_sums[name], task), (self.arguments[name], node - 1)
                 self._transpose(operand, source, target, is_sum=True)
 
-    def write_sums(self, name: str, place: Place, node: Expr) -> None:
-        """Stores the sums of a node."""
+    def write_sums(self, name: str, place: Place, node: Expr, *, add: bool) -> None:
+        """Stores, or adds, the sums of a node."""
         operand = self.kernel.operand(name)
         for segment in range(len(operand.segments)):
             theirs = row_location(operand, segment, self.arguments[name], node)
             ours = replace(row_location(in_lanes(operand), segment, place.buffer, 0), lead=())
 
             def emit(block: Block, theirs: Location = theirs, ours: Location = ours) -> None:
-                write_at(theirs, block, Channels(), read_at(ours, block, Channels()))
+                move(theirs, ours, block, add=add)
 
             if operand.segments[segment].size:
                 each_block(operand.segments[segment].mul, self.lanes, emit)
@@ -352,7 +367,6 @@ class _Tile:
         self._copy([name for name in local if name in self.kernel.inputs], into_tile=True)
         for couple in lowering.couples.values():
             couple.bind(storage)
-        tables_done = False
         pending = {
             step.target: number
             for phase in lowering.phases
@@ -361,10 +375,9 @@ class _Tile:
         }
         for phase in lowering.phases:
             if phase.by_node:
-                if not tables_done:
-                    for couple in lowering.couples.values():
-                        couple.emit_tables()
-                    tables_done = True
+                for number in phase.bundles:
+                    if number in lowering.couples:
+                        lowering.couples[number].emit_tables()
                 self._emit_nodes(phase)
             else:
                 for number in phase.bundles:
@@ -398,7 +411,7 @@ class _Tile:
                 def emit(
                     block: Block, source: Location = source, target: Location = target
                 ) -> None:
-                    write_at(target, block, Channels(), read_at(source, block, Channels()))
+                    move(target, source, block)
 
                 each_block(place.operand.dim, self.lowering.lanes, emit)
 
@@ -416,6 +429,12 @@ class _Tile:
         """Bundles for the edges of each node in the tile."""
         order, start, count = self.order, self.storage.row, self.storage.count
         self._zero_rest(phase)
+        names = self.lowering.sums_of(phase)
+        number_of_phase = self.lowering.phases.index(phase)
+        for name in names:
+            later = self.lowering.later_sums.get((number_of_phase, name))
+            if later is not None:
+                self.storage.places[name] = later
         low, high = order.nodes[start], order.nodes[start + count - 1]
         low = T.bind(low)
         with T.serial(0, high - low + 1) as index:
@@ -423,15 +442,6 @@ class _Tile:
             begin, end = T.bind(order.pointers[node]), T.bind(order.pointers[node + 1])
             first = T.bind(T.max(begin - start, 0))
             last = T.bind(T.min(end - start, count))
-            names = [
-                name
-                for name in self.lowering.sums
-                if any(
-                    step.target == name
-                    for number in phase.bundles
-                    for step in self.lowering.bundles[number].steps
-                )
-            ]
             is_start = tirx.any(begin >= start, start == self.first)
             with T.If(is_start), T.Then():
                 for name in names:
@@ -443,25 +453,25 @@ class _Tile:
             is_end = tirx.any(end <= start + count, start + count == self.last)
             with T.If(is_end), T.Then():
                 for name in names:
-                    self._write_node(name, node, begin)
+                    is_later = (number_of_phase, name) in self.lowering.later_sums
+                    self._write_node(name, node, begin, add=is_later)
 
-    def _write_node(self, name: str, node: Expr, begin: Expr) -> None:
+    def _write_node(self, name: str, node: Expr, begin: Expr, *, add: bool) -> None:
         """Stores a node's sums, apart where an earlier task has begun the node."""
         place, lowering = self.storage.places[name], self.lowering
         with T.If(begin >= self.first):
             with T.Then():
-                lowering.write_sums(name, place, node)
+                lowering.write_sums(name, place, node, add=add)
             with T.Else():
-                operand = replace(place.operand, segments=place.operand.segments)
-                whole_row = Location(place.buffer, (), 0, operand.dim, 1, 1, 1)
-                target = replace(
-                    whole_row, buffer=lowering.shared_sums[name], lead=(self.storage.chunk,)
-                )
+                dim = place.operand.dim
+                source = Location(place.buffer, (), 0, dim, 1, 1, 1)
+                shared = lowering.shared_sums[name]
+                target = replace(source, buffer=shared, lead=(self.storage.chunk,))
 
                 def emit(block: Block) -> None:
-                    write_at(target, block, Channels(), read_at(whole_row, block, Channels()))
+                    move(target, source, block, add=add)
 
-                each_block(operand.dim, lowering.lanes, emit)
+                each_block(dim, lowering.lanes, emit)
 
     def _emit_run(self, number: int, first: Expr, last: Expr) -> None:
         """One bundle for rows [first, last), the edges of one node."""
@@ -505,6 +515,15 @@ class _Tile:
                     storage.fill(name, segment, r, self.lowering.lanes)
         for name, segment in missing:
             storage.mark(name, segment)
+
+
+def move(target: Location, source: Location, block: Block, *, add: bool = False) -> None:
+    """Copies, or adds, the block's lanes of every component from one location to another."""
+    values = read_at(source, block, Channels())
+    if add:
+        old = read_at(target, block, Channels())
+        values = [a + b for a, b in zip(old, values, strict=True)]
+    write_at(target, block, Channels(), values)
 
 
 def in_lanes(operand: Operand) -> Operand:

@@ -201,8 +201,12 @@ class Couple:
         first = self.roles[group[0]]
         segment = first.path.segments[first.spread]
         outputs = [step.target for step in self.steps_to(first.spread)]
-        spread_adds = {name: self.storage.adds(name, segment) for name in outputs}
         flags = self._write_flags(group)
+        # The gradient to a value that is both x and y is written as that to y first.
+        written = {(name, segment) for _, name, segment in flags}
+        spread_adds = {
+            name: self.storage.adds(name, segment) or (name, segment) in written for name in outputs
+        }
 
         def emit(block: Block) -> None:
             with self.each_row(group, block, r) as row:
@@ -231,8 +235,8 @@ class Couple:
         each_block(first.extent, self.lanes, emit)
         for name in outputs:
             self.storage.mark(name, segment)
-        for _, name, written in flags:
-            self.storage.mark(name, written)
+        for name, other in written:
+            self.storage.mark(name, other)
 
     def _common_segment(self, number: int) -> int:
         roles = self.roles[number]

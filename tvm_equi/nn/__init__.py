@@ -1,5 +1,6 @@
 """e3nn's modules, with their arguments, state dicts and weight order, on compiled kernels."""
 
+from tvm_equi.nn.convolution import TensorProductConv
 from tvm_equi.nn.from_e3nn import from_e3nn
 from tvm_equi.nn.linear import Linear
 from tvm_equi.nn.products import (
@@ -18,6 +19,7 @@ __all__ = [
     "Linear",
     "SphericalHarmonics",
     "TensorProduct",
+    "TensorProductConv",
     "TensorSquare",
     "from_e3nn",
 ]

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import torch
 from e3nn.o3 import Irrep, Irreps
 
-from tvm_equi.algebra.cg import wigner_3j
+from tvm_equi.algebra.harmonics import NORMALIZATIONS, factor, half, needed_degrees, scale
 from tvm_equi.algebra.products import Instruction, tensor_product_kernel
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from tvm_equi.nn.arguments import (
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 MAX_DEGREE = 12
 """As e3nn 0.6."""
-
-NORMALIZATIONS = ("component", "integral", "norm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class SphericalHarmonics(torch.nn.Module):
             )
         self._blocks = tuple(wanted)
         self._steps = tuple(_steps({degree for _, degree in wanted}, normalization))
-        self._scales = (_scale(normalization, 0), sqrt(3) * _scale(normalization, 1))
+        self._scales = (scale(normalization, 0), sqrt(3) * scale(normalization, 1))
 
     @classmethod
     def from_e3nn(cls, module: Any, layout: str = "mul_ir") -> Self:
@@ -203,30 +201,15 @@ def _parse_degrees(where: str, value: Any) -> list[int]:
     return degrees
 
 
-def _scale(normalization: str, degree: int) -> float:
-    """What multiplies harmonics of square norm 2l+1.
-
-    Source:
-        e3nn 0.6, o3/_spherical_harmonics.py, `SphericalHarmonics.forward`.
-    """
-    scales = {"component": 1.0, "integral": 1 / sqrt(4 * pi), "norm": 1 / sqrt(2 * degree + 1)}
-    return scales[normalization]
-
-
 def _steps(wanted: set[int], normalization: str) -> list[Step]:
     """The kernels that lead from Y_1 to the wanted degrees."""
-    needed: set[int] = set()
-    frontier = {degree for degree in wanted if degree > 1}
-    while frontier:
-        needed |= frontier
-        halves = {half for degree in frontier for half in (_half(degree), degree - _half(degree))}
-        frontier = {half for half in halves if half > 1} - needed
+    needed = needed_degrees(wanted)
     steps = []
-    for partner in sorted({_half(degree) for degree in needed}):
-        targets = tuple(sorted(degree for degree in needed if _half(degree) == partner))
+    for partner in sorted({half(degree) for degree in needed}):
+        targets = tuple(sorted(degree for degree in needed if half(degree) == partner))
         sources = tuple(degree - partner for degree in targets)
         instructions = tuple(
-            Instruction(number, 0, number, "uuu", False, _factor(partner, degree, normalization))
+            Instruction(number, 0, number, "uuu", False, factor(partner, degree, normalization))
             for number, degree in enumerate(targets)
         )
         kernel = tensor_product_kernel(
@@ -238,23 +221,3 @@ def _steps(wanted: set[int], normalization: str) -> list[Step]:
         )
         steps.append(Step(kernel.plan(), sources, partner, targets))
     return steps
-
-
-def _half(degree: int) -> int:
-    """The largest power of two below a degree of at least 2."""
-    return 1 << ((degree - 1).bit_length() - 1)
-
-
-def _factor(partner: int, degree: int, normalization: str) -> float:
-    """The factor of the 3j symbol that gives Y_degree from Y_(degree - partner) and Y_partner.
-
-    At the pole of the basis only the component m = 0 differs from zero, and it is sqrt(2l+1): this
-    fixes the factor.
-    """
-    other = degree - partner
-    coupling = wigner_3j(other, partner, degree)[other, partner, degree]
-    pole = sqrt((2 * degree + 1) / ((2 * other + 1) * (2 * partner + 1)))
-    scales = _scale(normalization, degree) / (
-        _scale(normalization, other) * _scale(normalization, partner)
-    )
-    return float(scales * pole / coupling)
