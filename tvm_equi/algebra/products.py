@@ -70,8 +70,13 @@ class Instruction:
 
 @dataclass(slots=True)
 class _Builder:
-    """Collects paths under the contraction and step that they share."""
+    """Collects paths under the contraction and step that they share.
 
+    Args:
+        on_nodes: whether matrices of weights act on nodes, beside the rows.
+    """
+
+    on_nodes: bool = False
     forms: dict[tuple[Family, tuple[str, ...]], list[Path]] = field(default_factory=dict)
     segments: dict[str, list[Segment]] = field(default_factory=dict)
     types: dict[str, Operand] = field(default_factory=dict)
@@ -119,6 +124,7 @@ def tensor_product_kernel(
     *,
     weight_rows: WeightRows,
     layout: Layout = "mul_ir",
+    over_edges: bool = False,
 ) -> Kernel:
     """The kernel z = TP(x, y, w) of an e3nn tensor product.
 
@@ -130,6 +136,8 @@ def tensor_product_kernel(
         weight_rows: "row" for one set of weights per row, "shared" for one in all, "none" where no
             path has any.
         layout: of x, y and z.
+        over_edges: whether rows are edges of a graph, so that a matrix of shared weights acts on
+            its nodes (`algebra.convolution.stages`) and what counts is the work on edges.
 
     Returns:
         A kernel with inputs x [rows, in1.dim], y [rows, in2.dim] and, unless `weight_rows` is
@@ -142,7 +150,7 @@ def tensor_product_kernel(
         e3nn.o3.TensorProduct (e3nn 0.6), section "Parameters" for the modes and the order of
         weights.
     """
-    build = _Builder()
+    build = _Builder(on_nodes=over_edges and weight_rows == "shared")
     build.types = {
         name: _operand(irreps, layout) for name, irreps in (("x", in1), ("y", in2), ("z", out))
     }
@@ -194,13 +202,13 @@ def _add_instruction(
             extents = (("u", u),) if ins.mode == "uuu" else (("u", u), ("v", v))
             channels = ("u", "u", "u") if ins.mode == "uuu" else ("u", "v", ins.mode[2:])
             _add_coupling(build, ins, ("x", "y"), (x, y), channels, extents, weight)
-        case "uvw" if v == 1 and _weights_first(u, w, d1, d2, d3):
+        case "uvw" if v == 1 and (w < u if build.on_nodes else _weights_first(u, w, d1, d2, d3)):
             h = build.temporary("h", w, d1)
             mix = Path((x, weight, h), ("u", "uw", "w"), (("u", u), ("w", w)), 1.0)
             build.add("mix", ("x", "w", "h"), mix)
             couple = Path((h, y, z), ("u", "v", "u"), (("u", w), ("v", 1)), scale)
             build.add("couple", ("h", "y", "z"), couple)
-        case "uvw" if u == 1 and _weights_first(v, w, d2, d1, d3):
+        case "uvw" if u == 1 and not build.on_nodes and _weights_first(v, w, d2, d1, d3):
             k = build.temporary("k", w, d2)
             mix = Path((y, weight, k), ("u", "uw", "w"), (("u", v), ("w", w)), 1.0)
             build.add("mix", ("y", "w", "k"), mix)

@@ -54,6 +54,8 @@ class TensorProductConv(TensorProduct):
         torch.Size([3, 24])
     """
 
+    _over_edges = True
+
     def __init__(
         self,
         irreps_in1: Any,

@@ -83,6 +83,7 @@ class TensorProduct(WeightedModule):
     """
 
     instructions: list[Instruction]
+    _over_edges = False
 
     def __init__(
         self,
@@ -174,6 +175,7 @@ class TensorProduct(WeightedModule):
                 tuple(KernelInstruction(*ins[:6]) for ins in instructions),
                 weight_rows=rows if self.weight_numel else "none",
                 layout=layout,
+                over_edges=self._over_edges,
             )
             self._plan = kernel.plan()
 

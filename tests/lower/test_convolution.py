@@ -1,0 +1,144 @@
+"""Lowered convolutions equal the oracle: modes, degrees, shared nodes, phases, derivatives."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tests.lower.test_primfunc import MODES, derivatives, product
+from tvm_equi.algebra.convolution import convolution_kernel, stages, substitute
+from tvm_equi.algebra.derivative import vjp
+from tvm_equi.algebra.harmonics import harmonics_kernel
+from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.algebra.products import Instruction, WeightRows, tensor_product_kernel
+from tvm_equi.algebra.radial import radial_kernel
+from tvm_equi.artifact.codegen import tensorir
+from tvm_equi.errors import ScheduleError
+from tvm_equi.lower.convolution import phases, runs_by_tile
+from tvm_equi.lower.primfunc import bundles
+
+Check = Callable[..., None]
+
+
+def random_edges(num_edges: int, senders: int, receivers: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    counts = (senders, receivers)
+    return torch.stack([torch.randint(0, n, (num_edges,), generator=generator) for n in counts])
+
+
+EDGES = random_edges(45, 7, 4)
+COUNTS = (7, 5)
+"""The last receiver has no edge."""
+
+
+@pytest.mark.parametrize("weight_rows", ["row", "shared"])
+@pytest.mark.parametrize(("mode", "u", "v", "w"), MODES)
+def test_equals_the_oracle(
+    mode: str, u: int, v: int, w: int, weight_rows: WeightRows, check_convolution: Check
+) -> None:
+    kernel = stages(product(mode, (u, v, w), weight_rows)).edges
+    for one in derivatives(kernel)[: 3 if weight_rows == "row" else 2]:
+        check_convolution(one, EDGES, COUNTS)
+
+
+@pytest.mark.parametrize("mode", ["uvu", "uuu"])
+def test_ir_mul_equals_the_oracle(mode: str, check_convolution: Check) -> None:
+    muls = {"uvu": (5, 1, 5), "uuu": (5, 5, 5)}[mode]
+    for kernel in derivatives(convolution_kernel(product(mode, muls, "row", "ir_mul"))):
+        check_convolution(kernel, EDGES, COUNTS)
+
+
+@pytest.mark.parametrize("target", ["x86-64-v2", "x86-64-v3"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_named_targets_equal_the_oracle(dtype: str, target: str, check_convolution: Check) -> None:
+    for kernel in derivatives(convolution_kernel(product("uvu", (13, 1, 13), "row")))[:2]:
+        check_convolution(kernel, EDGES, COUNTS, dtype, target)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 15, 16, 17, 33])
+def test_degrees_at_the_edges_of_tiles(degree: int, check_convolution: Check) -> None:
+    receivers = torch.arange(6).repeat_interleave(degree)
+    senders = torch.arange(len(receivers)) * 5 % 7
+    kernel = convolution_kernel(product("uvu", (19, 1, 19), "row"))
+    for one in derivatives(kernel)[:2] if degree else []:
+        check_convolution(one, torch.stack([senders, receivers]), (7, 6))
+
+
+def test_nodes_that_tasks_share(check_convolution: Check) -> None:
+    edges = random_edges(3000, 40, 30, 3)
+    edges[:, 100:1900] = torch.tensor([[3], [8]])  # in both orders, one node has most edges
+    for kernel in derivatives(convolution_kernel(product("uvu", (5, 1, 5), "row"))):
+        check_convolution(kernel, edges, (41, 32))
+
+
+def fused(*, radial: bool, harmonics: bool) -> Kernel:
+    """A convolution that computes its weights, attributes or both inside."""
+    instructions = tuple(
+        Instruction(*segments, "uvu", True, 0.5)
+        for segments in ((0, 0, 0), (1, 1, 0), (0, 1, 1), (0, 2, 2))
+    )
+    kernel = convolution_kernel(
+        tensor_product_kernel(
+            ((9, 0), (9, 1)),
+            ((1, 0), (1, 1), (1, 2)),
+            ((9, 0), (9, 1), (9, 2)),
+            instructions,
+            weight_rows="row",
+        )
+    )
+    if radial:
+        kernel = substitute(kernel, 2, radial_kernel(kernel.operand("w"), 6))
+    if harmonics:
+        kernel = substitute(kernel, 1, harmonics_kernel(kernel.operand("y"), "component"))
+    return kernel
+
+
+@pytest.mark.parametrize(("radial", "harmonics"), [(True, False), (False, True), (True, True)])
+def test_inner_kernels_equal_the_oracle(
+    radial: bool, harmonics: bool, check_convolution: Check
+) -> None:
+    for kernel in derivatives(fused(radial=radial, harmonics=harmonics)):
+        check_convolution(kernel, EDGES, COUNTS)
+    check_convolution(fused(radial=radial, harmonics=harmonics), random_edges(1500, 30, 9), (30, 9))
+
+
+@pytest.mark.parametrize("of", [(0,), (1,), (2,), (3,), (1, 3)])
+def test_some_cotangents(of: tuple[int, ...], check_convolution: Check) -> None:
+    """Steps that need results of later phases, and outputs that no step reaches."""
+    first = vjp(fused(radial=False, harmonics=True), (0, 1, 2, 3), (0,))
+    check_convolution(vjp(first, (0, 2, 3, 4), of), EDGES, COUNTS)
+
+
+def test_phases_follow_what_they_read() -> None:
+    forward, backward, second = derivatives(fused(radial=True, harmonics=True))
+    kinds = [phase.by_node for phase in phases(forward, bundles(forward))]
+    assert kinds == [False, True]
+    assert [p.by_node for p in phases(backward, bundles(backward))] == [False, True, False]
+    for kernel in (forward, backward, second):
+        groups, done = bundles(kernel), set(kernel.inputs)
+        found = phases(kernel, groups)
+        assert sorted(n for phase in found for n in phase.bundles) == list(range(len(groups)))
+        for phase in found:
+            for number in phase.bundles:
+                assert runs_by_tile(kernel, groups[number]) != phase.by_node
+        last = {
+            s.target: n for n, p in enumerate(found) for b in p.bundles for s in groups[b].steps
+        }
+        for position, phase in enumerate(found):
+            for number in phase.bundles:
+                for step in groups[number].steps:
+                    for name in step.sources:
+                        assert name in done or last[name] <= position
+
+
+def test_a_shared_matrix_that_adds_to_nodes_is_refused() -> None:
+    kernel = convolution_kernel(product("uvw", (3, 4, 20), "shared"))
+    with pytest.raises(ScheduleError, match="expected steps of edges to add to it, got a matrix"):
+        phases(kernel, bundles(kernel))
+
+
+def test_indices_are_64_bit() -> None:
+    kernel = convolution_kernel(product("uvu", (5, 1, 5), "row"))
+    text = tensorir(kernel, "float32")
+    assert "T.parallel" in text
+    assert "int32" not in text.replace('"int32"', "")
