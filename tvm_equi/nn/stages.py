@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -113,6 +112,4 @@ def radial_blocks(last: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
     Returns:
         Flat: for each instruction its columns, a row after another.
     """
-    starts = accumulate(sizes, initial=0)
-    columns = [last.narrow(1, a, size) for a, size in zip(starts, sizes, strict=False)]
-    return torch.cat([block.reshape(-1) for block in columns])
+    return torch.cat([block.reshape(-1) for block in last.split(list(sizes), dim=1)])

@@ -23,6 +23,10 @@ the number of edges alone, so that a result does not depend on the number of thr
 would balance more threads, and need as many partial sums of each shared gradient."""
 
 
+EDGES_PER_NODE = 4
+"""What storing a node's sums costs, in edges, for the balance of tasks: 36 kB against 9 kB read."""
+
+
 class Order(NamedTuple):
     """Edges sorted by a node, all int64.
 
@@ -64,14 +68,14 @@ class Topology:
         self, edge_index: torch.Tensor, num_nodes: int | tuple[int, int] | None = None
     ) -> None:
         _check_edge_index(edge_index)
-        self.edge_index = edge_index.to(torch.int64)
+        # A copy: orders are made later, and must all be of the same edges.
+        self.edge_index = edge_index.to(torch.int64, copy=True)
         self.num_edges = edge_index.shape[1]
         if num_nodes is None:
             num_nodes = int(edge_index.max()) + 1 if self.num_edges else 0
         self.num_senders, self.num_receivers = _node_counts(num_nodes)
         if not torch.compiler.is_compiling() and type(edge_index) is torch.Tensor:
-            _check_range(self.edge_index[0], self.num_senders, "senders (row 0)")
-            _check_range(self.edge_index[1], self.num_receivers, "receivers (row 1)")
+            _check_range(self.edge_index, self.num_senders, self.num_receivers)
         self._orders: dict[NodeRows, Order] = {}
 
     @classmethod
@@ -98,7 +102,9 @@ class Topology:
         """The edges sorted by sender or by receiver."""
         if rows not in self._orders:
             side = NODE_ROWS.index(rows)
-            found = torch.ops.tvm_equi.sort_edges(self.edge_index, side, self.count(rows))
+            found = torch.ops.tvm_equi.sort_edges(
+                self.edge_index, side, self.num_senders, self.num_receivers
+            )
             self._orders[rows] = Order(*found)
         return self._orders[rows]
 
@@ -157,19 +163,21 @@ def _node_counts(num_nodes: Any) -> tuple[int, int]:
     return counts
 
 
-def _check_range(index: torch.Tensor, count: int, what: str) -> None:
+def _check_range(edge_index: torch.Tensor, num_senders: int, num_receivers: int) -> None:
     """Refuses indices out of range.
 
     Raises:
         IndexRangeError: with the range.
     """
-    if not index.numel():
+    if not edge_index.numel():
         return
-    low, high = (int(bound) for bound in torch.aminmax(index))
-    if low < 0 or high >= count:
-        raise IndexRangeError(
-            f"Topology: edge_index: expected {what} from 0 to {count - 1}, got {low} to {high}"
-        )
+    rows = (("senders (row 0)", num_senders), ("receivers (row 1)", num_receivers))
+    for index, (what, count) in zip(edge_index, rows, strict=True):
+        low, high = (int(bound) for bound in torch.aminmax(index))
+        if low < 0 or high >= count:
+            raise IndexRangeError(
+                f"Topology: edge_index: expected {what} from 0 to {count - 1}, got {low} to {high}"
+            )
 
 
 def num_tasks(num_edges: int) -> int:
@@ -177,8 +185,15 @@ def num_tasks(num_edges: int) -> int:
     return torch.sym_min(MAX_TASKS, 2 * (1 + num_edges // EDGES_PER_TASK))  # type: ignore[no-any-return]
 
 
-def _sort_edges(edge_index: torch.Tensor, side: int, num_nodes: int) -> list[torch.Tensor]:
-    """The `Order` by senders (side 0) or receivers (side 1)."""
+def _sort_edges(
+    edge_index: torch.Tensor, side: int, num_senders: int, num_receivers: int
+) -> list[torch.Tensor]:
+    """The `Order` by senders (side 0) or receivers (side 1).
+
+    In compiled code this is where indices are checked.
+    """
+    _check_range(edge_index, num_senders, num_receivers)
+    num_nodes = (num_senders, num_receivers)[side]
     keys = edge_index[side]
     num_edges = keys.shape[0]
     nodes, edges = torch.sort(keys, stable=True)
@@ -189,25 +204,31 @@ def _sort_edges(edge_index: torch.Tensor, side: int, num_nodes: int) -> list[tor
 
 
 def _tasks(pointers: torch.Tensor, nodes: torch.Tensor, count: int) -> torch.Tensor:
-    """Tasks of about as many edges each.
+    """Tasks of about as much work each.
 
     A task starts where a node does, unless the node has more edges than a task should have: such a
     node is shared out.
     """
     num_edges, num_nodes = nodes.shape[0], pointers.shape[0] - 1
-    even = torch.arange(count + 1, dtype=torch.int64) * num_edges // count
-    bounds = even.clone()
+    cost = torch.arange(num_edges, dtype=torch.int64) + EDGES_PER_NODE * nodes
+    even = torch.arange(count + 1, dtype=torch.int64) * (num_edges + EDGES_PER_NODE * num_nodes)
+    bounds = torch.searchsorted(cost, even // count)
+    bounds[-1] = num_edges
     if num_edges:
-        owner = nodes[even[:-1].clamp(max=num_edges - 1)]
+        owner = nodes[bounds[:-1].clamp(max=num_edges - 1)]
         first, last = pointers[owner], pointers[owner + 1]
-        nearest = torch.where(even[:-1] - first <= last - even[:-1], first, last)
-        bounds[:-1] = torch.where(last - first <= num_edges // count, nearest, even[:-1])
+        nearest = torch.where(bounds[:-1] - first <= last - bounds[:-1], first, last)
+        is_small = last - first <= num_edges // count
+        bounds[:-1] = torch.where(is_small, nearest.clamp(max=num_edges), bounds[:-1])
     starts = torch.searchsorted(pointers[:num_nodes].contiguous(), bounds)
     starts[0], starts[-1] = 0, num_nodes
     return torch.stack([bounds, starts])
 
 
-def _sort_edges_fake(edge_index: torch.Tensor, side: int, num_nodes: int) -> list[torch.Tensor]:
+def _sort_edges_fake(
+    edge_index: torch.Tensor, side: int, num_senders: int, num_receivers: int
+) -> list[torch.Tensor]:
+    num_nodes = (num_senders, num_receivers)[side]
     num_edges = edge_index.shape[1]
     sizes = ((num_edges,), (num_edges,), (num_edges,), (num_nodes + 1,))
     found = [edge_index.new_empty(size) for size in sizes]
@@ -215,6 +236,8 @@ def _sort_edges_fake(edge_index: torch.Tensor, side: int, num_nodes: int) -> lis
 
 
 _LIBRARY = torch.library.Library("tvm_equi", "FRAGMENT")
-_LIBRARY.define("sort_edges(Tensor edge_index, int side, SymInt num_nodes) -> Tensor[]")
+_LIBRARY.define(
+    "sort_edges(Tensor edge_index, int side, SymInt num_senders, SymInt num_receivers) -> Tensor[]"
+)
 _LIBRARY.impl("sort_edges", _sort_edges, "CPU")
 torch.library.register_fake("tvm_equi::sort_edges", _sort_edges_fake, lib=_LIBRARY)

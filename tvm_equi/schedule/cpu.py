@@ -26,6 +26,12 @@ RUN_BYTES = 1 << 18
 """Bytes of operands that a run of edges touches: those of two runs, one in use and one on its way,
 must leave room in the second-level cache for the node's sums and tables."""
 
+TILE_BYTES = 5 << 18
+"""Bytes of values on edges that a tile of edges keeps: a larger tile reads a shared matrix more
+seldom, until these values push the matrix out of the second-level cache."""
+
+MAX_EDGE_TILE = 64
+
 CHUNK_BYTES = 1 << 17
 """Bytes of operands that one task of the parallel loop touches: long enough to hide a task's
 start, short enough to balance."""
@@ -44,18 +50,35 @@ def decide(kernel: Kernel, dtype: str, target: CpuTarget) -> Decisions:
     row_bytes = sum(value.dim for value in values if value.rows == "row") * (64 // lanes)
     chunk_rows = min(256, max(ROW_TILE, CHUNK_BYTES // max(1, row_bytes)))
     chunk_rows -= chunk_rows % ROW_TILE
-    return Decisions(lanes, ROW_TILE, chunk_rows, _run_edges(kernel, dtype))
+    if not is_convolution(kernel):
+        return Decisions(lanes, ROW_TILE, chunk_rows)
+    tile = _edge_tile(kernel, dtype)
+    return Decisions(lanes, tile, chunk_rows, _run_edges(kernel, dtype))
+
+
+def _edge_tile(kernel: Kernel, dtype: str) -> int:
+    """Edges of a tile: more where a matrix is shared, as long as their values fit the cache."""
+    forms = [kernel.contractions[step.contraction] for step in kernel.steps]
+    if not any(form.family == "mix" and form.operands[1].rows == "shared" for form in forms):
+        return ROW_TILE
+    dims = [kernel.operand(name).dim for name in kernel.temporaries]
+    tile = MAX_EDGE_TILE
+    while tile > ROW_TILE and tile * sum(dims) * _bytes(dtype) > TILE_BYTES:
+        tile //= 2
+    return tile
+
+
+def _bytes(dtype: str) -> int:
+    return int(dtype.removeprefix("float")) // 8
 
 
 def _run_edges(kernel: Kernel, dtype: str) -> int:
     """Edges of a run: a power of two of at most a tile, by the bytes that an edge touches."""
-    if not is_convolution(kernel):
-        return 0
     own = pass_order(kernel)
     used = {name for step in kernel.steps for name in step.operands}
     names = used & {*kernel.inputs, *kernel.outputs}
     dims = [kernel.operand(n).dim for n in names if kernel.operand(n).rows not in ("shared", own)]
-    edge_bytes = sum(dims) * int(dtype.removeprefix("float")) // 8
+    edge_bytes = sum(dims) * _bytes(dtype)
     run = ROW_TILE
     while run > 1 and run * edge_bytes > RUN_BYTES:
         run //= 2
