@@ -14,19 +14,24 @@ import torch
 from e3nn import o3
 
 import tvm_equi
+from tvm_equi import compiler
 from tvm_equi.compiler import (
     Artifact,
     as_graph,
     compile,
     describe_plan,
     graph_dtype,
+    kernel_plans,
     load,
+    planned_kernel,
     verify,
     with_dtype,
 )
 from tvm_equi.errors import ArgumentError, ArtifactError, GraphError, UnsupportedError
-from tvm_equi.graph import GraphBuilder, TensorProductGraph
+from tvm_equi.graph import GraphBuilder, Pipeline, TensorProductGraph
+from tvm_equi.graph.fuse import Fuse, regions
 from tvm_equi.graph.instructions import channelwise
+from tvm_equi.graph.prune import Prune
 from tvm_equi.nn.graph_compare import random_inputs
 from tvm_equi.nn.graph_module import GraphModule
 
@@ -60,7 +65,8 @@ def test_compiled_graph_is_right(artifact: Artifact) -> None:
     report = verify(artifact, rows=9)
     assert max(report.forward, report.backward, report.double_backward) < 1e-11
     assert artifact.dtype == "float64"
-    assert artifact.graph.types["tp"].irreps == "2x0e+2x0e"  # pruned
+    assert artifact.graph.types["total"].irreps == "2x0e+2x0e"  # pruned
+    assert artifact.graph.node("total").kind == "Convolution"  # fused
     assert (artifact.target, artifact.derivatives) == ("host", 2)
 
 
@@ -281,3 +287,70 @@ def test_dtypes() -> None:
 def test_plans_are_described(artifact: Artifact) -> None:
     found = {describe_plan(plan).split(" kernel")[0] for plan, _ in artifact.kernels}
     assert found == {"value", "gradient", "second gradient"}
+
+
+def two_layers() -> TensorProductGraph:
+    """Two interaction layers, so that gradients go to senders and to receivers."""
+    build = GraphBuilder(dtype="float64")
+    x = build.input("x", "2x0e+2x1o", rows="node")
+    vectors = build.input("vectors", "1o", rows="edge")
+    i, j = (build.index(name, rows="edge", into="node") for name in ("senders", "receivers"))
+    y = build.spherical_harmonics("y", vectors, (0, 1, 2))
+    basis = build.radial_basis("basis", build.norm("length", vectors), 4, cutoff=6.0)
+    for layer in range(2):
+        out, paths = channelwise(build.value(x).irreps, "0e+1o+2e", "0e+1o")
+        w = build.mlp(f"{layer}.fc", basis, [4, 5, 2 * len(paths)])
+        sent = build.gather(f"{layer}.sent", x, i)
+        build.tensor_product(f"{layer}.tp", sent, y, out, paths, weights=w)
+        total = build.scatter_sum(f"{layer}.total", f"{layer}.tp", j, factor=0.5)
+        x = build.linear(f"{layer}.mix", total, "2x0e+2x1o")
+    return build.graph(build.sum("energy", build.linear("z", x, "1x0e")))
+
+
+def training(module: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """The energy, the forces, and gradients of a loss on both."""
+    given = {
+        name: value.clone().requires_grad_(value.is_floating_point())
+        for name, value in inputs.items()
+    }
+    leaves = [value for value in given.values() if value.requires_grad]
+    energy = module(**given)
+    first = torch.autograd.grad(energy.sum(), leaves, create_graph=True)
+    loss = energy.square().sum() + torch.stack([g.square().sum() for g in first]).sum()
+    second = torch.autograd.grad(loss, [*leaves, *module.parameters()])
+    return [energy.detach(), *(grad.detach() for grad in first), *second]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_fused_artifact_is_the_unfused_graph(
+    inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    graph = two_layers()
+    unfused = GraphModule(Prune()(graph))
+    pipeline = Pipeline((Prune(), Fuse(radial=inside, harmonics=inside)))
+    monkeypatch.setattr(compiler, "DEFAULT_PIPELINE", pipeline)
+    module = GraphModule(graph, dict(unfused.named_parameters()))
+    compiled = compile(module)
+    assert [region.linear for region in regions(compiled.graph)] == ["0.mix", "1.mix"]
+    assert any("/" in plan for plan, _ in compiled.kernels)  # two passes
+    inputs = random_inputs(unfused, 7, seed=1)
+    expected = training(unfused, inputs)
+    again = load(compiled.save(tmp_path / "artifact"))
+    for artifact in (compiled, again):
+        names = [name for name, _ in artifact.named_parameters()]
+        assert names == [name for name, _ in unfused.named_parameters()]
+        found = training(artifact.requires_grad_(), inputs)
+        for mine, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=1e-10)
+
+
+def test_kernels_of_a_plan() -> None:
+    plans = [plan for plan, _ in compile(two_layers()).kernels]
+    split = next(plan for plan in plans if "/" in plan)
+    plan = split.partition("/")[0]
+    assert split in kernel_plans(plan)
+    assert len(kernel_plans(plan)) == 2
+    assert planned_kernel(split).key() != planned_kernel(plan).key()
+    with pytest.raises(ArgumentError, match="plan: expected the number of a kernel below 2, got"):
+        planned_kernel(f"{plan}/2")

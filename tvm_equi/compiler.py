@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from tvm_equi import __version__
+from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.cpu import check_cpu, required_features
 from tvm_equi.artifact.manifest import read_manifest, write_folder
 from tvm_equi.artifact.parallel import build_all
@@ -30,6 +31,7 @@ from tvm_equi.graph.types import DTYPES, DType, ValueType
 from tvm_equi.nn.graph_compare import Report, compare
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.graph_trace import needed_plans
+from tvm_equi.runtime.convolution import kernels
 from tvm_equi.runtime.library import load_function
 from tvm_equi.runtime.plans import resolve
 from tvm_equi.runtime.torch_op import install
@@ -72,7 +74,7 @@ class Artifact(GraphModule):
         """
         for plan, library in self.kernels:
             load_function(library)  # now, so that the folder may go later
-            install(resolve(plan), self.dtype, library)
+            install(planned_kernel(plan), self.dtype, library)
 
     @property
     def dtype(self) -> DType:
@@ -95,7 +97,7 @@ class Artifact(GraphModule):
         files: dict[str, bytes] = {}
         kernels = []
         for plan, library in self.kernels:
-            name = f"kernels/{resolve(plan).key()[:32]}.so"
+            name = f"kernels/{planned_kernel(plan).key()[:32]}.so"
             try:
                 files[name] = library.read_bytes()
             except OSError as error:
@@ -169,7 +171,8 @@ def compile(
     kept = {name: value for name, value in parameters.items() if name in planned.parameters}
     module = GraphModule(planned, kept)
     plans = needed_plans(module, derivatives, wrt)
-    by_key = {(kernel := resolve(plan)).key(): (plan, kernel) for plan in reversed(plans)}
+    parts = [part for plan in plans for part in kernel_plans(plan)]
+    by_key = {(kernel := planned_kernel(part)).key(): (part, kernel) for part in reversed(parts)}
     needed = list(reversed(by_key.values()))
     entries = build_all(
         [kernel for _, kernel in needed],
@@ -316,13 +319,43 @@ def _version(package: str) -> str:
         return "none"
 
 
+def kernel_plans(plan: str) -> list[str]:
+    """Texts that name the kernels of a plan: itself, or with "/" and a number for each of several.
+
+    Args:
+        plan: of a kernel, or of a convolution, which may run in several passes.
+    """
+    count = len(kernels(plan))
+    return [plan] if count == 1 else [f"{plan}/{number}" for number in range(count)]
+
+
+def planned_kernel(text: str) -> Kernel:
+    """The kernel that a text of `kernel_plans` names.
+
+    Args:
+        text: a plan, and maybe "/" and a number.
+
+    Raises:
+        ArgumentError: the text is no plan, or the number that of no kernel.
+    """
+    plan, slash, number = text.partition("/")
+    found = kernels(plan)
+    if not slash:
+        return resolve(plan)
+    if not number.isdecimal() or int(number) >= len(found):
+        raise ArgumentError(
+            f"plan: expected the number of a kernel below {len(found)}, got {number!r}"
+        )
+    return found[int(number)]
+
+
 def describe_plan(plan: str) -> str:
     """What a kernel is, in a few words.
 
     Args:
         plan: of the kernel.
     """
-    kernel = resolve(plan)
+    kernel = planned_kernel(plan)
     order = ("value", "gradient", "second gradient")[min(2, plan.count(" "))]
     paths = sum(len(kernel.contractions[step.contraction].paths) for step in kernel.steps)
     return f"{order} kernel, {paths} paths"

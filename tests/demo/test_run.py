@@ -35,6 +35,7 @@ def test_whole_demo(tmp_path: Path) -> None:
     for (_, dtype), numbers in errors.items():
         assert len(numbers) == 4
         assert max(numbers) < (1e-4 if dtype == "float32" else 1e-11)
+    assert "fused: 1 of 1 tensor products over edges" in " ".join(shown.split())
     assert "training step on forces" in shown
     assert "it gives the same energy to the last bit" in " ".join(shown.split())
     artifact = tvm_equi.load(tmp_path / "artifact")

@@ -5,6 +5,7 @@ import pytest
 from tvm_equi.algebra.derivative import vjp
 from tvm_equi.graph import GraphBuilder
 from tvm_equi.graph.cost import Cost, kernel_cost
+from tvm_equi.graph.fuse import Fuse
 from tvm_equi.graph.instructions import channelwise
 from tvm_equi.graph.operations import TensorProduct
 from tvm_equi.graph.regions import kernel_of
@@ -61,3 +62,39 @@ def test_scalar_operations() -> None:
     graph = build.graph("c")
     assert graph.cost("m").multiply_adds == 8 * 16 + 16 * 4
     assert graph.cost("c").multiply_adds == 8
+
+
+def fused(weights: str, fuse: Fuse) -> Cost:
+    """The cost of a convolution of 4x0e with a vector per edge, and 6 radial features."""
+    build = GraphBuilder()
+    x, v = build.input("x", "4x0e", rows="node"), build.input("v", "1o", rows="edge")
+    y = build.spherical_harmonics("y", v, [1])
+    j, i = (build.index(name, rows="edge", into="node") for name in "ji")
+    build.gather("g", x, j)
+    w = None
+    if weights == "row":
+        w = build.mlp("fc", build.input("h", "6x0e", rows="edge"), [6, 4])
+    mode, out = ("uvu", "4x1o") if weights == "row" else ("uvw", "2x1o")
+    build.tensor_product("t", "g", y, out, [(0, 0, 0, mode, True, 1.0)], weights=w)
+    return fuse(build.graph(build.scatter_sum("z", "t", i))).cost("z")
+
+
+def test_a_convolution_has_no_values_of_edges_to_write() -> None:
+    whole = fused("row", Fuse())
+    assert (whole.paths, whole.nonzeros) == (1, 3)
+    assert whole.row_bytes == 4 * (4 + 3 + 4) + 2 * 8
+    assert (whole.node_bytes, whole.shared_bytes, whole.node_multiply_adds) == (4 * 12, 0, 0)
+
+
+def test_what_is_computed_inside_is_counted() -> None:
+    whole, inside = fused("row", Fuse()), fused("row", Fuse(radial=True, harmonics=True))
+    assert inside.multiply_adds == whole.multiply_adds + 6 * 4 + 2 * 3
+    assert inside.row_bytes == whole.row_bytes + 4 * (6 - 4)
+    assert inside.shared_bytes == 4 * 6 * 4
+
+
+def test_shared_matrices_act_on_nodes() -> None:
+    cost = fused("shared", Fuse())
+    assert cost.node_multiply_adds in (4 * 2, 4 * 2 * 3)  # before edges, or after them
+    assert cost.shared_bytes == 4 * 4 * 2
+    assert cost.multiply_adds < 40

@@ -11,7 +11,8 @@ from e3nn.nn import FullyConnectedNet
 
 from tvm_equi.errors import GraphError
 from tvm_equi.graph import GraphBuilder, interpret
-from tvm_equi.graph.instructions import fully_connected
+from tvm_equi.graph.fuse import Fuse
+from tvm_equi.graph.instructions import channelwise, fully_connected
 
 
 def randn(*shape: int) -> torch.Tensor:
@@ -125,6 +126,31 @@ def test_activation() -> None:
         part = slice(2 * number, 2 * number + 2)
         ratio = found[:, part] / np.where(function(rows[:, part]) == 0, 1, function(rows[:, part]))
         assert np.unique(ratio[found[:, part] != 0].round(9)).size == 1
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_convolution(inside: bool) -> None:
+    """e3nn's product of gathered rows, summed; with weights and harmonics given or made inside."""
+    irreps, harmonics = "2x0e+2x1o", "0e+1o+2e"
+    out, paths = channelwise(irreps, harmonics, "0e+1o")
+    tp = o3.TensorProduct(irreps, harmonics, out, paths, shared_weights=False)
+    build = GraphBuilder()
+    x, v = build.input("x", irreps, rows="node"), build.input("v", "1o", rows="edge")
+    y = build.spherical_harmonics("y", v, range(3))
+    w = build.mlp("fc", build.input("b", "3x0e", rows="edge"), [3, 4, tp.weight_numel])
+    j, i = (build.index(name, rows="edge", into="node") for name in "ji")
+    build.tensor_product("tp", build.gather("g", x, j), y, out, paths, weights=w)
+    graph = build.graph(build.scatter_sum("z", "tp", i, factor=0.5))
+    graph = Fuse(radial=inside, harmonics=inside)(graph)
+    assert graph.node("z").kind == "Convolution"
+    net = FullyConnectedNet([3, 4, tp.weight_numel], torch.nn.functional.silu)
+    given = {f"fc.{name}": value.detach().flatten() for name, value in net.state_dict().items()}
+    given |= {"x": randn(4, 8), "v": randn(6, 3), "b": randn(6, 3)}
+    given |= {"j": torch.tensor([0, 1, 2, 3, 0, 1]), "i": torch.tensor([1, 1, 0, 3, 3, 1])}
+    spherical = o3.spherical_harmonics([0, 1, 2], given["v"], True, "component")
+    messages = tp(given["x"][given["j"]], spherical, net(given["b"])).detach()
+    expected = 0.5 * torch.zeros(4, tp.irreps_out.dim).index_add(0, given["i"], messages)
+    np.testing.assert_allclose(interpret(graph, given)["z"], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(

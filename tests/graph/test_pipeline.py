@@ -1,6 +1,7 @@
 """Pipelines print, observe, and run passes in order."""
 
 from tvm_equi.graph import DEFAULT_PIPELINE, GraphBuilder, Pipeline, TensorProductGraph
+from tvm_equi.graph.fuse import Fuse
 from tvm_equi.graph.pipeline import Pass
 from tvm_equi.graph.prune import Prune
 
@@ -19,4 +20,5 @@ def test_observer_sees_each_pass() -> None:
     assert str(pipeline) == "prune, prune"
     assert pipeline(graph, observer=observe) == DEFAULT_PIPELINE(graph)
     assert seen == [("prune", 3, 2), ("prune", 2, 2)]
-    assert Pipeline((Prune(),)) == DEFAULT_PIPELINE
+    assert Pipeline((Prune(), Fuse())) == DEFAULT_PIPELINE
+    assert str(DEFAULT_PIPELINE) == "prune, fuse"

@@ -8,7 +8,23 @@ import pytest
 from tvm_equi.errors import GraphError
 from tvm_equi.graph import GraphBuilder, TensorProductGraph, from_json, to_json
 from tvm_equi.graph.instructions import fully_connected
-from tvm_equi.graph.operations import OPERATIONS
+from tvm_equi.graph.operations import (
+    OPERATIONS,
+    Convolution,
+    Instruction,
+    RadialLayer,
+    SphericalHarmonics,
+    TensorProduct,
+)
+from tvm_equi.graph.types import IrrepsText
+
+
+def pairs() -> TensorProduct:
+    """Scalars of the nodes times scalars of the edges."""
+    irreps = IrrepsText("4x0e+2x1o"), IrrepsText("2x1o+1x0e"), IrrepsText("4x0e")
+    return TensorProduct(
+        *irreps, (Instruction(0, 1, 0, "uvu", False, 1.0),), "none", layout="ir_mul"
+    )
 
 
 def whole() -> TensorProductGraph:
@@ -31,7 +47,25 @@ def whole() -> TensorProductGraph:
     build.slice("v", "x", [(1, 0, 1)])
     build.spherical_harmonics("sh", "v", range(3))
     build.sum("total", "cc")
-    return build.graph("total", "sh")
+    build.slice("e", "v", [(0, 0, 1)])
+    build.gather("ge", "e", "i")
+    build.gather("gr", "r", "i")
+    inside = Convolution(
+        TensorProduct(
+            IrrepsText("4x0e+2x1o"),
+            IrrepsText("1x0e+1x1o"),
+            IrrepsText("4x1o"),
+            (Instruction(0, 1, 0, "uvu", True, 0.5),),
+            "row",
+            "ir_mul",
+        ),
+        0.25,
+        RadialLayer(8, 6, ((0, 1), (3, 6))),
+        SphericalHarmonics((0, 1), False, "norm"),
+    )
+    build.add("conv", inside, "x", "ge", "gr", build.parameter("last", 48), "i", "i")
+    build.convolution("conv2", "x", "g", "i", "i", pairs(), factor=2.0)
+    return build.graph("total", "sh", "conv", "conv2")
 
 
 @pytest.mark.parametrize("indent", [None, 2])
@@ -48,6 +82,15 @@ def test_irreps_may_be_short_in_text() -> None:
     assert str(graph.types["x"]) == "2x0e+1x1o [node]"
 
 
+def test_inner_parts_may_be_left_out() -> None:
+    data = json.loads(to_json(whole()))
+    node = next(node for node in data["nodes"] if node["name"] == "conv2")
+    assert (node["radial"], node["harmonics"]) == (None, None)
+    for key in ("radial", "harmonics"):
+        del node[key]
+    assert from_json(json.dumps(data)) == whole()
+
+
 def changed(path: tuple[str | int, ...], value: Any) -> str:
     """The text of the graph with one entry replaced, or removed by `...`."""
     data = json.loads(to_json(whole()))
@@ -62,12 +105,20 @@ def changed(path: tuple[str | int, ...], value: Any) -> str:
 
 
 NODES = [node.name for node in whole().nodes]
-X, TP, LIN, M, SH = (NODES.index(name) for name in ("x", "tp", "lin", "m", "sh"))
+X, TP, LIN, M, SH, CONV = (NODES.index(name) for name in ("x", "tp", "lin", "m", "sh", "conv"))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            changed(("nodes", CONV, "radial", "num_hidden"), "8"),
+            f'graph: nodes[{CONV}].radial.num_hidden: expected a whole number, got "8"',
+        ),
+        (
+            changed(("nodes", CONV, "radial", "num_hidden"), 0),
+            f"graph: nodes[{CONV}].radial: num_hidden: expected at least 1, got 0",
+        ),
         ("{", "graph: text: expected JSON, got: Expecting property name"),
         ("[]", "graph: expected an object, got []"),
         ('{"outputs": [], "outputs": []}', "graph: outputs: expected the key once, got it twice"),

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tvm_equi.errors import GraphError
-from tvm_equi.graph import GraphBuilder, to_json
+from tvm_equi.graph import GraphBuilder, from_json, to_json
+from tvm_equi.graph.fuse import regions
 from tvm_equi.graph.operations import TensorProduct
 from tvm_equi.graph.short_form import read_spec
 
@@ -120,3 +121,22 @@ def test_refusals(text: str, message: str) -> None:
     with pytest.raises(GraphError) as error:
         read_spec(text)
     assert str(error.value).startswith(message)
+
+
+def test_convolution() -> None:
+    fields = {"irreps_in1": "2x0e+2x1o", "irreps_in2": "0e+1o", "irreps_out": "0e+1o"}
+    graph = read_spec(json.dumps({"convolution": fields | {"instructions": "channelwise"}}))
+    assert graph.inputs == ("x", "y", "w", "senders", "receivers")
+    assert graph.node("out").kind == "Convolution"
+    assert graph.types["w"].rows == "edge"
+    assert str(graph.types["out"]) == "2x0e+2x0e+2x1o+2x1o [node]"
+    assert regions(graph)[0].convolution == "out"
+    assert from_json(to_json(graph)) == graph
+
+
+def test_convolution_with_shared_weights() -> None:
+    fields = {"irreps_in1": "2x0e+2x1o", "irreps_in2": "0e+1o", "irreps_out": "3x1o"}
+    graph = read_spec(json.dumps({"convolution": fields}))
+    assert graph.parameters == ("out.product.weight",)
+    with pytest.raises(GraphError, match=r"spec: convolution: key: expected one of .*'weights'"):
+        read_spec(json.dumps({"convolution": fields | {"weight": "row"}}))

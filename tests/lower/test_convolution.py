@@ -71,7 +71,7 @@ def test_nodes_that_tasks_share(check_convolution: Check) -> None:
         check_convolution(kernel, edges, (41, 32))
 
 
-def fused(*, radial: bool, harmonics: bool) -> Kernel:
+def fused(*, radial: bool, harmonics: bool, mul: int = 9) -> Kernel:
     """A convolution that computes its weights, attributes or both inside."""
     instructions = tuple(
         Instruction(*segments, "uvu", True, 0.5)
@@ -79,9 +79,9 @@ def fused(*, radial: bool, harmonics: bool) -> Kernel:
     )
     kernel = convolution_kernel(
         tensor_product_kernel(
-            ((9, 0), (9, 1)),
+            ((mul, 0), (mul, 1)),
             ((1, 0), (1, 1), (1, 2)),
-            ((9, 0), (9, 1), (9, 2)),
+            ((mul, 0), (mul, 1), (mul, 2)),
             instructions,
             weight_rows="row",
         )
@@ -100,6 +100,13 @@ def test_inner_kernels_equal_the_oracle(
     for kernel in derivatives(fused(radial=radial, harmonics=harmonics)):
         check_convolution(kernel, EDGES, COUNTS)
     check_convolution(fused(radial=radial, harmonics=harmonics), random_edges(1500, 30, 9), (30, 9))
+
+
+def test_inner_matrix_of_single_channels(check_convolution: Check) -> None:
+    """Rows past the last edge of a tile, edges in lanes, add nothing to the matrix's gradient."""
+    for kernel in derivatives(fused(radial=True, harmonics=True, mul=1)):
+        for num_edges in (7, 45):
+            check_convolution(kernel, random_edges(num_edges, 7, 4), COUNTS)
 
 
 @pytest.mark.parametrize("of", [(0,), (1,), (2,), (3,), (1, 3)])

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from tvm_equi.graph import DEFAULT_PIPELINE, GraphBuilder, TensorProductGraph, interpret
+from tvm_equi.graph.fuse import regions
 from tvm_equi.graph.gate import add_gate, gate_irreps
+from tvm_equi.graph.instructions import channelwise
 from tvm_equi.nn.graph_compare import random_inputs
 from tvm_equi.nn.graph_module import GraphModule
 
@@ -75,4 +77,21 @@ def test_some_columns_of_a_perceptron() -> None:
     build.tensor_product("t", x, y, "2x0e+2x1o", paths, weights=w)
     graph = DEFAULT_PIPELINE(build.graph(build.linear("z", "t", "1x0e")))
     assert graph.types["fc"].dim == 2
+    assert_runs_like_the_interpreter(graph)
+
+
+@pytest.mark.parametrize("layout", ["mul_ir", "ir_mul"])
+def test_layers_over_edges(layout: str) -> None:
+    build = GraphBuilder(dtype="float64", layout=layout)
+    x = build.input("x", "2x0e+2x1o", rows="node")
+    build.spherical_harmonics("y", build.input("v", "1o", rows="edge"), (0, 1))
+    i, j = (build.index(name, rows="edge", into="node") for name in "ij")
+    for layer in range(2):
+        out, paths = channelwise("2x0e+2x1o", "0e+1o", "0e+1o")
+        sent = build.gather(f"sent{layer}", x, i)
+        messages = build.tensor_product(f"tp{layer}", sent, "y", out, paths)
+        total = build.scatter_sum(f"sum{layer}", messages, j, factor=0.5)
+        x = build.linear(f"mix{layer}", total, "2x0e+2x1o")
+    graph = DEFAULT_PIPELINE(build.graph(x))
+    assert [region.linear for region in regions(graph)] == ["mix0", "mix1"]
     assert_runs_like_the_interpreter(graph)

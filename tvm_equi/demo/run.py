@@ -28,6 +28,9 @@ from tvm_equi.demo.model import ReferenceModel, Settings, graph_parameters, inte
 from tvm_equi.demo.reload import energy_in_fresh_process
 from tvm_equi.demo.structures import Structure, crystal, molecule
 from tvm_equi.errors import ArtifactError
+from tvm_equi.graph import TensorProductGraph
+from tvm_equi.graph.fuse import regions
+from tvm_equi.graph.operations import ScatterSum, TensorProduct
 from tvm_equi.graph.types import DType
 from tvm_equi.nn.graph_module import DTYPES, GraphModule
 
@@ -95,6 +98,7 @@ def run_demo(options: Options, console: Console) -> None:
             measure_accuracy(artifact, model, structure.to(DTYPES[dtype]))
             for structure in structures
         ]
+    console.print(fusion_line(interaction_graph(settings, options.dtype), artifact.graph))
     console.print(accuracy_table(structures, accuracies))
     timed = [structure.to(DTYPES[options.dtype]) for structure in structures]
     with console.status("timing"):
@@ -152,6 +156,23 @@ def compile_model(
             wrt=["positions"],
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
+
+
+def fusion_line(before: TensorProductGraph, after: TensorProductGraph) -> str:
+    """How many tensor products over edges became convolutions, in a sentence.
+
+    Args:
+        before: the model's graph, as it was built.
+        after: the graph that was compiled.
+    """
+    summed = {node.inputs[0] for node in before.nodes if isinstance(node.operation, ScatterSum)}
+    num_summed = sum(isinstance(before.node(name).operation, TensorProduct) for name in summed)
+    found = regions(after)
+    num_layers = sum(region.linear is not None for region in found)
+    return (
+        f"fused: {len(found)} of {num_summed} tensor products over edges, with gather and sum, "
+        f"into convolutions, {num_layers} of them followed by a linear layer"
+    )
 
 
 def accuracy_table(structures: list[Structure], accuracies: dict[str, list[Accuracy]]) -> Table:

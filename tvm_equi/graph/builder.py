@@ -23,6 +23,7 @@ from tvm_equi.graph.operations import (
     Activation,
     Add,
     Concat,
+    Convolution,
     Gather,
     Input,
     Linear,
@@ -275,6 +276,34 @@ class GraphBuilder:
     def scatter_sum(self, name: str, x: str, index: str, *, factor: float = 1.0) -> str:
         """The sum of x, times a factor, over the rows with one index."""
         return self.add(name, ScatterSum(float(factor)), x, index)
+
+    def convolution(
+        self,
+        name: str,
+        x: str,
+        y: str,
+        senders: str,
+        receivers: str,
+        product: TensorProduct,
+        *,
+        weights: str | None = None,
+        factor: float = 1.0,
+    ) -> str:
+        """The sum over each receiver's edges of a product whose coefficients are final.
+
+        Args:
+            name: of the value.
+            x: of the senders.
+            y: of the edges.
+            senders: index of each edge's sender.
+            receivers: index of each edge's receiver.
+            product: of x, y and, where it says so, weights.
+            weights: a value, per edge or shared.
+            factor: of the sum.
+        """
+        given = () if weights is None else (weights,)
+        operation = Convolution(product, float(factor))
+        return self.add(name, operation, x, y, *given, senders, receivers)
 
     def sum(self, name: str, x: str, *, factor: float = 1.0) -> str:
         """The sum of x, times a factor, over all rows."""

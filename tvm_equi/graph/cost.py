@@ -3,7 +3,7 @@
 In: operations or kernels. Out: counts per row, and per call for what all rows share. A coupling is
 counted in its cheapest association: both factors first, or the Clebsch-Gordan tensor with the
 factor that has fewer channels (*combine first*), whose result all channels of the other factor
-share.
+share. The rows of a convolution are its edges; what its nodes take once each is counted apart.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from math import prod
 
 import numpy as np
 
-from tvm_equi.algebra.contraction import Contraction, Path, coupling_tensor
+from tvm_equi.algebra.contraction import Contraction, Path, Rows, coupling_tensor
+from tvm_equi.algebra.convolution import stages
 from tvm_equi.algebra.kernel import Kernel, Step
 from tvm_equi.graph.operations import (
     Add,
+    Convolution,
     Linear,
     Operation,
     RadialBasis,
@@ -29,7 +31,7 @@ from tvm_equi.graph.operations import (
     Sum,
     TensorProduct,
 )
-from tvm_equi.graph.regions import coupling_part, kernel_of
+from tvm_equi.graph.regions import coupling_part, kernel_of, scaled_product
 from tvm_equi.graph.types import Type, ValueType
 
 DTYPE_BYTES = {"float32": 4, "float64": 8}
@@ -46,6 +48,8 @@ class Cost:
         multiply_adds: per row.
         row_bytes: read and written once per row.
         shared_bytes: read or written once per call.
+        node_multiply_adds: per node of a convolution, by products with shared matrices.
+        node_bytes: read and written once per node of a convolution.
     """
 
     paths: int = 0
@@ -53,6 +57,8 @@ class Cost:
     multiply_adds: int = 0
     row_bytes: int = 0
     shared_bytes: int = 0
+    node_multiply_adds: int = 0
+    node_bytes: int = 0
 
 
 @lru_cache(maxsize=4096)
@@ -79,11 +85,21 @@ def kernel_cost(kernel: Kernel) -> Cost:
             paths += 1
             nonzeros += _nonzeros(dims, tuple(range(len(dims))))
             multiply_adds += _path_multiply_adds(form, path, step, dims)
-    sizes = {"row": 0, "shared": 0}
+    row_size = shared_size = node_size = 0
     for name in (*kernel.inputs, *kernel.outputs):
         operand = kernel.operand(name)
-        sizes[operand.rows] += operand.dim
-    return Cost(paths, nonzeros, multiply_adds, sizes["row"], sizes["shared"])
+        if operand.rows == "shared":
+            shared_size += operand.dim
+        elif _is_sum_of_nodes(name in kernel.outputs, operand.rows):
+            node_size += operand.dim
+        else:
+            row_size += operand.dim
+    return Cost(paths, nonzeros, multiply_adds, row_size, shared_size, node_bytes=node_size)
+
+
+def _is_sum_of_nodes(is_output: bool, rows: Rows) -> bool:
+    """Whether a value is written once per node, whatever the number of its edges."""
+    return is_output and rows in ("sender", "receiver")
 
 
 def _path_multiply_adds(form: Contraction, path: Path, step: Step, dims: tuple[int, ...]) -> int:
@@ -116,6 +132,8 @@ def operation_cost(operation: Operation, inputs: Sequence[Type], output: Type) -
         inputs: types of its inputs.
         output: type of its value.
     """
+    if isinstance(operation, Convolution):
+        return convolution_cost(operation, inputs, output)
     row_bytes = shared_bytes = 0
     for value in (*inputs, output):
         if not isinstance(value, ValueType):
@@ -134,6 +152,43 @@ def operation_cost(operation: Operation, inputs: Sequence[Type], output: Type) -
             if not inputs:
                 row_bytes = shared_bytes = 0
     return Cost(counted.paths, counted.nonzeros, counted.multiply_adds, row_bytes, shared_bytes)
+
+
+def convolution_cost(operation: Convolution, inputs: Sequence[Type], output: Type) -> Cost:
+    """What a convolution does: each edge reads its sender's row, each receiver is written once.
+
+    Args:
+        operation: to count.
+        inputs: types of its inputs.
+        output: type of its value.
+    """
+    row_bytes = shared_bytes = node_bytes = 0
+    for value in inputs:
+        if not isinstance(value, ValueType):
+            row_bytes += INDEX_BYTES
+        elif value.rows == "shared":
+            shared_bytes += value.dim * DTYPE_BYTES[value.dtype]
+        else:
+            row_bytes += value.dim * DTYPE_BYTES[value.dtype]
+    if isinstance(output, ValueType):
+        node_bytes = output.dim * DTYPE_BYTES[output.dtype]
+    parts = stages(kernel_of(scaled_product(operation)[0]))
+    edges = kernel_cost(parts.edges)
+    on_nodes = [kernel_cost(part) for part in (parts.before, parts.after) if part is not None]
+    multiply_adds = edges.multiply_adds
+    if operation.radial is not None:
+        multiply_adds += operation.radial.num_hidden * operation.radial.num_columns
+    if operation.harmonics is not None:
+        multiply_adds += 2 * sum(2 * degree + 1 for degree in operation.harmonics.degrees)
+    return Cost(
+        edges.paths + sum(part.paths for part in on_nodes),
+        edges.nonzeros + sum(part.nonzeros for part in on_nodes),
+        multiply_adds,
+        row_bytes,
+        shared_bytes,
+        sum(part.multiply_adds for part in on_nodes),
+        node_bytes,
+    )
 
 
 def _scalar_multiply_adds(operation: Operation, inputs: Sequence[Type], output: Type) -> int:

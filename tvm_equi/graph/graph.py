@@ -19,7 +19,14 @@ from tvm_equi.errors import GraphError, unknown_choice
 from tvm_equi.graph.cost import Cost, operation_cost
 from tvm_equi.graph.infer import infer_types
 from tvm_equi.graph.node import Node
-from tvm_equi.graph.operations import Input, Linear, Operation, Parameter, TensorProduct
+from tvm_equi.graph.operations import (
+    Convolution,
+    Input,
+    Linear,
+    Operation,
+    Parameter,
+    TensorProduct,
+)
 from tvm_equi.graph.types import Type, ValueType
 
 
@@ -151,7 +158,7 @@ def table_rows(graph: TensorProductGraph) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for node in graph.nodes:
         cost = graph.cost(node.name)
-        is_product = isinstance(node.operation, TensorProduct | Linear)
+        is_product = isinstance(node.operation, TensorProduct | Convolution | Linear)
         rows.append(
             (
                 node.name,

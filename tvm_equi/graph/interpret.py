@@ -23,6 +23,7 @@ from tvm_equi.graph.operations import (
     Activation,
     Add,
     Concat,
+    Convolution,
     Gather,
     Input,
     Linear,
@@ -115,6 +116,29 @@ def _(operation: TensorProduct, call: _Call) -> Array:
     if live.weights != "none":
         arrays.append(np.concatenate([call.values[2][..., a:b] for a, b in ranges], axis=-1))
     return evaluate(kernel_of(live), arrays)[0]
+
+
+@_run.register
+def _(operation: Convolution, call: _Call) -> Array:
+    given, kinds = operation.by_name(call.values), operation.by_name(call.types)
+    operands = [given["x"][given["senders"]]]
+    if operation.harmonics is None:
+        operands.append(given["y"])
+    else:
+        operands.append(spherical_harmonics(operation.harmonics, given["vectors"]))
+    if operation.radial is not None:
+        radial = operation.radial
+        matrix = given["last"].reshape(radial.num_hidden, radial.num_weights)
+        ranges = radial.columns or ((0, radial.num_weights),)
+        columns = [matrix[:, start:end] for start, end in ranges]
+        operands.append(given["h"] @ np.concatenate(columns, axis=1) / np.sqrt(radial.num_hidden))
+    elif "w" in given:
+        operands.append(given["w"])
+    messages = _run(operation.product, _Call(operands, [], call.num_rows))
+    both: list[Type] = [kinds["x"], kinds["receivers"]]
+    return _run(
+        ScatterSum(operation.factor), _Call([messages, given["receivers"]], both, call.num_rows)
+    )
 
 
 @_run.register

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from tvm_equi.graph.fuse import Fuse
 from tvm_equi.graph.graph import TensorProductGraph
 from tvm_equi.graph.prune import Prune
 
@@ -40,7 +41,7 @@ class Pipeline:
 
     Example:
         >>> print(DEFAULT_PIPELINE)
-        prune
+        prune, fuse
     """
 
     passes: tuple[Pass, ...]
@@ -65,5 +66,5 @@ class Pipeline:
         return ", ".join(step.name for step in self.passes)
 
 
-DEFAULT_PIPELINE = Pipeline((Prune(),))
+DEFAULT_PIPELINE = Pipeline((Prune(), Fuse()))
 """What `tvm_equi.compile` runs."""

@@ -22,12 +22,14 @@ from tvm_equi.graph.operations import (
     Activation,
     Add,
     Concat,
+    Convolution,
     Gather,
     Input,
     Linear,
     LinearPath,
     Norm,
     Operation,
+    RadialLayer,
     ScalarMLP,
     ScatterSum,
     Slice,
@@ -54,6 +56,11 @@ def needs(operation: Operation, slot: int, wanted: Segments, num: int) -> Segmen
         case TensorProduct(), 0 | 1:
             live = (ins for ins in operation.instructions if _is_live(operation, ins, wanted))
             return frozenset(ins.i_in2 if slot else ins.i_in1 for ins in live)
+        case Convolution(product=product), _:
+            name = operation.names[slot]
+            if name in "xy":
+                return needs(product, "xy".index(name), wanted, num)
+            return frozenset(range(num))
         case Linear(), 0:
             return frozenset(p.i_in for p in operation.paths if _is_live_path(operation, p, wanted))
         case (Gather() | ScatterSum(), 0):
@@ -147,7 +154,7 @@ class _Rewriter:
             and reader.inputs.count(source) == 1
             and source not in self.graph.outputs
         ):
-            columns = _compose(producer.operation, ranges)
+            columns = _compose(producer.operation, producer.operation.sizes[-1], ranges)
             self.nodes[source] = replace(
                 producer, operation=replace(producer.operation, columns=columns)
             )
@@ -171,13 +178,12 @@ class _Rewriter:
         return name
 
 
-def _compose(mlp: ScalarMLP, ranges: Ranges) -> tuple[tuple[int, int], ...]:
-    """The columns that some ranges of a perceptron's computed outputs are."""
-    columns = mlp.columns or ((0, mlp.sizes[-1]),)
+def _compose(layer: ScalarMLP | RadialLayer, size: int, ranges: Ranges) -> Ranges:
+    """The columns, of so many, that some ranges of a last layer's computed outputs are."""
+    columns = layer.columns or ((0, size),)
     flat = [column for start, end in columns for column in range(start, end)]
-    chosen = [flat[column] for start, end in ranges for column in range(start, end)]
-    marks = [column in set(chosen) for column in range(mlp.sizes[-1])]
-    return kept_ranges((1,) * mlp.sizes[-1], marks)
+    chosen = {flat[column] for start, end in ranges for column in range(start, end)}
+    return kept_ranges((1,) * size, [column in chosen for column in range(size)])
 
 
 def _weight_parts(muls: list[int], ranges: Ranges) -> tuple[tuple[int, int, int], ...]:
@@ -199,6 +205,8 @@ def _rewrite(state: _Rewriter, node: Node) -> None:
     match operation:
         case TensorProduct():
             _rewrite_product(state, node, operation, wanted)
+        case Convolution():
+            _rewrite_convolution(state, node, operation, wanted)
         case Linear():
             _rewrite_linear(state, node, operation, wanted)
         case SphericalHarmonics(degrees=degrees):
@@ -234,29 +242,60 @@ def _rewrite_product(
     state: _Rewriter, node: Node, product: TensorProduct, wanted: list[int]
 ) -> None:
     """A tensor product with its live instructions, on the segments that remain."""
-    smaller, ranges = keep_instructions(product, lambda ins: _is_live(product, ins, wanted))
     x, y = node.inputs[:2]
-    kept1, kept2 = state.kept[x], state.kept[y]
+    smaller, ranges = _smaller_product(product, (state.kept[x], state.kept[y]), wanted)
+    inputs = (x, y)
+    if smaller.weights != "none":
+        inputs = (x, y, state.weights(node, 2, ranges))  # type: ignore[assignment]
+    state.put(Node(node.name, smaller, inputs), wanted)
+
+
+def _smaller_product(
+    product: TensorProduct, kept: tuple[Sequence[int], Sequence[int]], wanted: Sequence[int]
+) -> tuple[TensorProduct, Ranges]:
+    """The live part of a product of values that keep some segments, and the weights it reads."""
+    smaller, ranges = keep_instructions(product, lambda ins: _is_live(product, ins, wanted))
     renumbered = tuple(
         replace(
             ins,
-            i_in1=kept1.index(ins.i_in1),
-            i_in2=kept2.index(ins.i_in2),
+            i_in1=kept[0].index(ins.i_in1),
+            i_in2=kept[1].index(ins.i_in2),
             i_out=wanted.index(ins.i_out),
         )
         for ins in smaller.instructions
     )
     smaller = replace(
         smaller,
-        irreps_in1=_select(product.irreps_in1, kept1),
-        irreps_in2=_select(product.irreps_in2, kept2),
+        irreps_in1=_select(product.irreps_in1, kept[0]),
+        irreps_in2=_select(product.irreps_in2, kept[1]),
         irreps_out=_select(product.irreps_out, wanted),
         instructions=renumbered,
     )
-    inputs = (x, y)
-    if smaller.weights != "none":
-        inputs = (x, y, state.weights(node, 2, ranges))  # type: ignore[assignment]
-    state.put(Node(node.name, smaller, inputs), wanted)
+    return smaller, ranges
+
+
+def _rewrite_convolution(
+    state: _Rewriter, node: Node, convolution: Convolution, wanted: list[int]
+) -> None:
+    """A convolution with its product's live instructions, harmonics and weights."""
+    given = dict(convolution.by_name(node.inputs))
+    radial, harmonics = convolution.radial, convolution.harmonics
+    if harmonics is None:
+        kept2: Sequence[int] = state.kept[given["y"]]
+    else:
+        kept2 = sorted(needs(convolution.product, 1, frozenset(wanted), len(harmonics.degrees)))
+        harmonics = replace(harmonics, degrees=tuple(harmonics.degrees[k] for k in kept2))
+    smaller, ranges = _smaller_product(convolution.product, (state.kept[given["x"]], kept2), wanted)
+    if smaller.weights == "none":
+        radial = None
+    elif radial is not None:
+        columns = _compose(radial, radial.num_weights, ranges)
+        is_whole = columns == ((0, radial.num_weights),)
+        radial = replace(radial, columns=() if is_whole else columns)
+    else:
+        given["w"] = state.weights(node, convolution.names.index("w"), ranges)
+    pruned = Convolution(smaller, convolution.factor, radial, harmonics)
+    state.put(Node(node.name, pruned, tuple(given[name] for name in pruned.names)), wanted)
 
 
 def _rewrite_linear(state: _Rewriter, node: Node, linear: Linear, wanted: list[int]) -> None:

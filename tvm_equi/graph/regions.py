@@ -1,7 +1,7 @@
 """Operations that do arithmetic on irreps -> kernels.
 
-In: a tensor product or a linear layer. Out: the kernel that computes it, and for a product some of
-whose paths are left out, which of the weights remain.
+In: a tensor product, convolution or linear layer. Out: the kernel that computes it, and for a
+product some of whose paths are left out, which of the weights remain.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.algebra.products import Instruction, linear_kernel, tensor_product_kernel
-from tvm_equi.graph.operations import Linear, TensorProduct
+from tvm_equi.graph.operations import Convolution, Linear, TensorProduct
 from tvm_equi.graph.operations.products import is_allowed
 from tvm_equi.graph.types import parse_irreps
 
@@ -95,3 +95,20 @@ def kernel_of(operation: TensorProduct | Linear) -> Kernel:
         weight_rows=operation.weights,
         layout=operation.layout,
     )
+
+
+@lru_cache(maxsize=1024)
+def scaled_product(operation: Convolution) -> tuple[TensorProduct, Ranges]:
+    """The part of a convolution's product that is not zero by symmetry, with the factor in it.
+
+    Args:
+        operation: to take apart.
+
+    Returns:
+        A product, and the weights that it reads, as `coupling_part` gives them.
+    """
+    scaled = tuple(
+        replace(instruction, coefficient=instruction.coefficient * operation.factor)
+        for instruction in operation.product.instructions
+    )
+    return coupling_part(replace(operation.product, instructions=scaled))

@@ -221,6 +221,9 @@ def decode(kind: Any, value: Any, where: str) -> Any:
             place, _, argument = where.rpartition(": ")
             raise GraphError(unknown_choice(place, argument, arguments, value))
         return value
+    if origin is types.UnionType and types.NoneType in arguments:
+        (chosen,) = (argument for argument in arguments if argument is not types.NoneType)
+        return None if value is None else decode(chosen, value, where)
     if origin is types.UnionType:
         chosen = IndexType if isinstance(value, Mapping) and "into" in value else ValueType
         return decode(chosen, value, where)

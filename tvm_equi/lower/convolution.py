@@ -41,7 +41,7 @@ from tvm_equi.lower.primfunc import (
 )
 from tvm_equi.lower.select import emit_select
 from tvm_equi.lower.storage import Channels, Location, Place, Storage, read_at, write_at
-from tvm_equi.lower.vector import Block, Expr, each_block
+from tvm_equi.lower.vector import Block, Expr, each_block, zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,14 +495,19 @@ class _Tile:
         written = {s.target for n in phase.bundles for s in self.lowering.bundles[n].steps}
         storage = self.storage
         places = [storage.places[name] for name in sorted(written)]
-        places = [p for p in places if p.is_local and not p.is_sum and not p.rows_last]
+        places = [p for p in places if p.is_local and not p.is_sum]
         if not places:
             return
         with T.serial(0, self.lowering.tile - storage.count) as index:
             for place in places:
-                start = (storage.count + index) * place.operand.dim
-                dim, lanes = place.operand.dim, self.lowering.lanes
-                fill_zeros(place.buffer, (), dim, lanes, storage.dtype, start)
+                r, dim = storage.count + index, place.operand.dim
+                if place.rows_last:
+                    with T.serial(0, dim) as column:
+                        zero = zeros(storage.dtype, 1)
+                        T.buffer_store(place.buffer, zero, [column * place.rows_last + r])
+                else:
+                    lanes = self.lowering.lanes
+                    fill_zeros(place.buffer, (), dim, lanes, storage.dtype, r * dim)
 
     def _fill(self, names: list[str]) -> None:
         """Stores zeros to segments that no path reaches."""

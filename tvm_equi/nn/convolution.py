@@ -64,7 +64,7 @@ class TensorProductConv(TensorProduct):
         instructions: Any,
         *,
         fuse_radial: bool = True,
-        fuse_harmonics: bool = True,
+        fuse_harmonics: bool = False,
         harmonics_normalization: str = "component",
         normalize: bool = True,
         **options: Any,
@@ -79,7 +79,7 @@ class TensorProductConv(TensorProduct):
         layout: str = "mul_ir",
         *,
         fuse_radial: bool = True,
-        fuse_harmonics: bool = True,
+        fuse_harmonics: bool = False,
         harmonics_normalization: str = "component",
         normalize: bool = True,
     ) -> Self:

@@ -17,11 +17,19 @@ from e3nn import o3
 
 from tvm_equi.errors import ArtifactError
 from tvm_equi.graph.node import Node
-from tvm_equi.graph.operations import Linear, Operation, SphericalHarmonics, TensorProduct
+from tvm_equi.graph.operations import (
+    Convolution,
+    Linear,
+    Operation,
+    SphericalHarmonics,
+    TensorProduct,
+)
 from tvm_equi.graph.regions import coupling_part
 from tvm_equi.graph.types import IndexType, is_layout_free, parse_irreps
+from tvm_equi.nn.graph_call import Call, Rule
+from tvm_equi.nn.graph_convolution import unfused_rule
 from tvm_equi.nn.graph_module import DTYPES, GraphModule
-from tvm_equi.nn.graph_rules import Call, Rule, bias_columns, prepare
+from tvm_equi.nn.graph_rules import bias_columns, prepare
 
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}
 
@@ -177,18 +185,28 @@ def prepare_reference(graph: Any, node: Node) -> Rule:
         node: to run.
     """
     operation: Operation = node.operation
+    if isinstance(operation, Convolution):
+        inner = operation.harmonics
+        types = [graph.types[name] for name in node.inputs]
+        harmonics = None if inner is None else _harmonics_rule(inner)
+        return unfused_rule(operation, types, _product_rule(operation.product), harmonics)
     if isinstance(operation, SphericalHarmonics):
-        degrees, normalize = list(operation.degrees), operation.normalize
-        if not degrees:  # pruned away
-            return prepare(graph, node)
-        return lambda call: o3.spherical_harmonics(
-            degrees, call.values[0], normalize, operation.normalization
-        )
+        return _harmonics_rule(operation)
     if isinstance(operation, TensorProduct):
         return _product_rule(operation)
     if isinstance(operation, Linear):
         return _linear_rule(operation)
     return prepare(graph, node)
+
+
+def _harmonics_rule(operation: SphericalHarmonics) -> Rule:
+    """Spherical harmonics by e3nn, which has no empty ones."""
+    degrees, normalize = list(operation.degrees), operation.normalize
+    if not degrees:  # pruned away
+        return lambda call: call.values[0].narrow(-1, 0, 0)
+    return lambda call: o3.spherical_harmonics(
+        degrees, call.values[0], normalize, operation.normalization
+    )
 
 
 def _product_rule(operation: TensorProduct) -> Rule:

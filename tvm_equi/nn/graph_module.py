@@ -18,7 +18,8 @@ from tvm_equi.graph import TensorProductGraph
 from tvm_equi.graph.node import Node
 from tvm_equi.graph.operations import Input
 from tvm_equi.graph.types import IndexType, Type
-from tvm_equi.nn.graph_rules import Call, Rule, prepare
+from tvm_equi.nn.graph_call import Call, Rule, Topologies
+from tvm_equi.nn.graph_rules import prepare
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -82,8 +83,9 @@ class GraphModule(torch.nn.Module):
         num_rows = self._check(values)
         for name in self._parameter_names:
             values[name] = reduce(getattr, name.split("."), self)  # also where swapped for tensors
+        topologies: Topologies = {}
         for name, inputs, rule in self._rules:
-            values[name] = rule(Call([values[source] for source in inputs], num_rows))
+            values[name] = rule(Call([values[source] for source in inputs], num_rows, topologies))
         found = {name: values[name] for name in self._output_names}
         return found if len(found) > 1 else next(iter(found.values()))
 

@@ -7,9 +7,8 @@ offsets, permutations) is made once, before the first call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import singledispatch
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
@@ -20,6 +19,7 @@ from tvm_equi.graph.operations import (
     Activation,
     Add,
     Concat,
+    Convolution,
     Gather,
     Linear,
     Norm,
@@ -34,24 +34,10 @@ from tvm_equi.graph.operations import (
 )
 from tvm_equi.graph.regions import coupling_part, kernel_of
 from tvm_equi.graph.types import IndexType, Type, ValueType, irreps_dim, parse_irreps
+from tvm_equi.nn.graph_call import Call, Rule
+from tvm_equi.nn.graph_convolution import convolution_rule
 from tvm_equi.nn.spherical_harmonics import SphericalHarmonics as HarmonicsModule
 from tvm_equi.runtime.torch_op import run
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What a rule sees.
-
-    Args:
-        values: of the node's inputs.
-        num_rows: of each kind.
-    """
-
-    values: list[torch.Tensor]
-    num_rows: dict[str, int]
-
-
-Rule: TypeAlias = Callable[[Call], torch.Tensor]
 
 FUNCTIONS: dict[ScalarFunction, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": torch.nn.functional.silu,
@@ -70,7 +56,10 @@ def prepare(graph: TensorProductGraph, node: Node) -> Rule:
         graph: that holds it.
         node: to run.
     """
-    return _prepare(node.operation, [graph.types[name] for name in node.inputs])
+    types = [graph.types[name] for name in node.inputs]
+    if isinstance(node.operation, Convolution):
+        return convolution_rule(node.operation, types, node.inputs)
+    return _prepare(node.operation, types)
 
 
 @singledispatch

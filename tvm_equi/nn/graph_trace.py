@@ -38,6 +38,8 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         if func is torch.ops.tvm_equi.run.default:
             self.plans[args[1]] = None
+        elif func is torch.ops.tvm_equi.convolve.default:
+            self.plans[args[2]] = None
         return func(*args, **(kwargs or {}))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from tvm_equi.algebra.products import Instruction
+from tvm_equi.graph.operations.convolution import Convolution, RadialLayer
 from tvm_equi.graph.operations.products import (
     Linear,
     LinearPath,
@@ -26,6 +27,7 @@ Operation: TypeAlias = (
     Input
     | Parameter
     | TensorProduct
+    | Convolution
     | Linear
     | SphericalHarmonics
     | Gather
@@ -46,6 +48,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         Input,
         Parameter,
         TensorProduct,
+        Convolution,
         Linear,
         SphericalHarmonics,
         Gather,
@@ -68,6 +71,7 @@ __all__ = [
     "Activation",
     "Add",
     "Concat",
+    "Convolution",
     "Gather",
     "Input",
     "Instruction",
@@ -77,6 +81,7 @@ __all__ = [
     "Operation",
     "Parameter",
     "RadialBasis",
+    "RadialLayer",
     "ScalarFunction",
     "ScalarMLP",
     "ScatterSum",
