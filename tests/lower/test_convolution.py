@@ -7,15 +7,11 @@ import torch
 
 from tests.lower.test_primfunc import MODES, derivatives, product
 from tvm_equi.algebra.convolution import convolution_kernel, stages, substitute
-from tvm_equi.algebra.derivative import vjp
 from tvm_equi.algebra.harmonics import harmonics_kernel
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.algebra.products import Instruction, WeightRows, tensor_product_kernel
 from tvm_equi.algebra.radial import radial_kernel
 from tvm_equi.artifact.codegen import tensorir
-from tvm_equi.errors import ScheduleError
-from tvm_equi.lower.convolution import phases, runs_by_tile
-from tvm_equi.lower.primfunc import bundles
 
 Check = Callable[..., None]
 
@@ -55,15 +51,6 @@ def test_named_targets_equal_the_oracle(dtype: str, target: str, check_convoluti
         check_convolution(kernel, EDGES, COUNTS, dtype, target)
 
 
-@pytest.mark.parametrize("degree", [0, 1, 15, 16, 17, 33])
-def test_degrees_at_the_edges_of_tiles(degree: int, check_convolution: Check) -> None:
-    receivers = torch.arange(6).repeat_interleave(degree)
-    senders = torch.arange(len(receivers)) * 5 % 7
-    kernel = convolution_kernel(product("uvu", (19, 1, 19), "row"))
-    for one in derivatives(kernel)[:2] if degree else []:
-        check_convolution(one, torch.stack([senders, receivers]), (7, 6))
-
-
 def test_nodes_that_tasks_share(check_convolution: Check) -> None:
     edges = random_edges(3000, 40, 30, 3)
     edges[:, 100:1900] = torch.tensor([[3], [8]])  # in both orders, one node has most edges
@@ -100,48 +87,6 @@ def test_inner_kernels_equal_the_oracle(
     for kernel in derivatives(fused(radial=radial, harmonics=harmonics)):
         check_convolution(kernel, EDGES, COUNTS)
     check_convolution(fused(radial=radial, harmonics=harmonics), random_edges(1500, 30, 9), (30, 9))
-
-
-def test_inner_matrix_of_single_channels(check_convolution: Check) -> None:
-    """Rows past the last edge of a tile, edges in lanes, add nothing to the matrix's gradient."""
-    for kernel in derivatives(fused(radial=True, harmonics=True, mul=1)):
-        for num_edges in (7, 45):
-            check_convolution(kernel, random_edges(num_edges, 7, 4), COUNTS)
-
-
-@pytest.mark.parametrize("of", [(0,), (1,), (2,), (3,), (1, 3)])
-def test_some_cotangents(of: tuple[int, ...], check_convolution: Check) -> None:
-    """Steps that need results of later phases, and outputs that no step reaches."""
-    first = vjp(fused(radial=False, harmonics=True), (0, 1, 2, 3), (0,))
-    check_convolution(vjp(first, (0, 2, 3, 4), of), EDGES, COUNTS)
-
-
-def test_phases_follow_what_they_read() -> None:
-    forward, backward, second = derivatives(fused(radial=True, harmonics=True))
-    kinds = [phase.by_node for phase in phases(forward, bundles(forward))]
-    assert kinds == [False, True]
-    assert [p.by_node for p in phases(backward, bundles(backward))] == [False, True, False]
-    for kernel in (forward, backward, second):
-        groups, done = bundles(kernel), set(kernel.inputs)
-        found = phases(kernel, groups)
-        assert sorted(n for phase in found for n in phase.bundles) == list(range(len(groups)))
-        for phase in found:
-            for number in phase.bundles:
-                assert runs_by_tile(kernel, groups[number]) != phase.by_node
-        last = {
-            s.target: n for n, p in enumerate(found) for b in p.bundles for s in groups[b].steps
-        }
-        for position, phase in enumerate(found):
-            for number in phase.bundles:
-                for step in groups[number].steps:
-                    for name in step.sources:
-                        assert name in done or last[name] <= position
-
-
-def test_a_shared_matrix_that_adds_to_nodes_is_refused() -> None:
-    kernel = convolution_kernel(product("uvw", (3, 4, 20), "shared"))
-    with pytest.raises(ScheduleError, match="expected steps of edges to add to it, got a matrix"):
-        phases(kernel, bundles(kernel))
 
 
 def test_indices_are_64_bit() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tvm_equi.algebra.products import Instruction, tensor_product_kernel
+from tvm_equi.lower.location import Channels
 from tvm_equi.lower.roles import Roles
-from tvm_equi.lower.storage import Channels
 
 
 def roles(mode: str, u: int, v: int, w: int, *, has_weight: bool = True) -> Roles:

@@ -13,7 +13,7 @@ channels) are computed for all its edges; what belongs to a node, for each node'
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tvm import tirx
@@ -23,83 +23,18 @@ from tvm.script.ir_builder import tirx as T
 from tvm_equi.algebra.contraction import Operand
 from tvm_equi.algebra.convolution import NODE_ROWS, pass_order
 from tvm_equi.algebra.kernel import Kernel
-from tvm_equi.errors import ScheduleError
 from tvm_equi.lower.arguments import copied_inputs, summed_outputs
-from tvm_equi.lower.couple import Couple
 from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.edge_couple import EdgeCouple
 from tvm_equi.lower.edge_storage import Edges, EdgeStorage
+from tvm_equi.lower.edge_tile import EdgeTile
+from tvm_equi.lower.location import Location, in_lanes, move, row_location
 from tvm_equi.lower.mix import Mix
 from tvm_equi.lower.names import COPY_BLOCK, FUNCTION, ROWS_BLOCK
-from tvm_equi.lower.primfunc import (
-    Bundle,
-    alignment,
-    bundles,
-    fill_zeros,
-    fits_row_lanes,
-    whole,
-)
-from tvm_equi.lower.select import emit_select
-from tvm_equi.lower.storage import Channels, Location, Place, Storage, read_at, write_at
-from tvm_equi.lower.vector import Block, Expr, each_block, zeros
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """Bundles that run one after another for a tile.
-
-    Args:
-        by_node: whether they run for each node's edges, and not for the tile as a whole.
-        bundles: their numbers.
-    """
-
-    by_node: bool
-    bundles: tuple[int, ...]
-
-
-def runs_by_tile(kernel: Kernel, bundle: Bundle) -> bool:
-    """Whether a bundle is computed for all edges of a tile at once."""
-    form = kernel.contractions[bundle.contraction]
-    is_shared_mix = form.family == "mix" and form.operands[1].rows == "shared"
-    return is_shared_mix or fits_row_lanes(form)
-
-
-def phases(kernel: Kernel, groups: list[Bundle]) -> list[Phase]:
-    """The bundles in few phases, each after those whose results it reads.
-
-    Raises:
-        ScheduleError: what is computed for a tile as a whole would add to nodes.
-    """
-    writers: dict[str, set[int]] = {}
-    for number, bundle in enumerate(groups):
-        for step in bundle.steps:
-            writers.setdefault(step.target, set()).add(number)
-    needs = [
-        {n for step in bundle.steps for name in step.sources for n in writers.get(name, ())}
-        for bundle in groups
-    ]
-    found: list[Phase] = []
-    done: set[int] = set()
-    by_node = False
-    while len(done) < len(groups):
-        chosen: list[int] = []
-        for number, bundle in enumerate(groups):
-            is_ready = needs[number] <= done | set(chosen) and number not in done
-            if is_ready and runs_by_tile(kernel, bundle) != by_node:
-                chosen.append(number)
-        if chosen:
-            found.append(Phase(by_node, tuple(chosen)))
-        done |= set(chosen)
-        by_node = not by_node
-    for name in summed_outputs(kernel):
-        if any(
-            writers.get(name, set()) & set(phase.bundles) for phase in found if not phase.by_node
-        ):
-            raise ScheduleError(
-                f"convolution: {name}: expected steps of edges to add to it, got a matrix that all "
-                "edges share; split the kernel with algebra.convolution.stages"
-            )
-    return found
+from tvm_equi.lower.phases import Phase, phases, runs_by_tile
+from tvm_equi.lower.primfunc import alignment, bundles, fill_zeros, whole
+from tvm_equi.lower.storage import Place, Storage
+from tvm_equi.lower.vector import Block, Expr, each_block
 
 
 def lower_convolution(kernel: Kernel, dtype: str, decisions: Decisions) -> Any:
@@ -116,11 +51,11 @@ def lower_convolution(kernel: Kernel, dtype: str, decisions: Decisions) -> Any:
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(FUNCTION)
         T.func_attr({"tirx.noalias": True, "global_symbol": FUNCTION})
-        _Lowering(kernel, dtype, decisions).emit()
+        ConvolutionLowering(kernel, dtype, decisions).emit()
     return builder.get()
 
 
-class _Lowering:
+class ConvolutionLowering:
     """Emits the body of one function."""
 
     def __init__(self, kernel: Kernel, dtype: str, decisions: Decisions) -> None:
@@ -259,7 +194,7 @@ class _Lowering:
             storage = EdgeStorage(
                 places, start, count, task, self.dtype, order, self.decisions.run_edges
             )
-            _Tile(self, storage, first, last).emit()
+            EdgeTile(self, storage, first, last).emit()
 
     def _places(self) -> dict[str, Place]:
         """Memory of all values for one tile."""
@@ -350,194 +285,3 @@ class _Lowering:
 
             if operand.segments[segment].size:
                 each_block(operand.segments[segment].mul, self.lanes, emit)
-
-
-class _Tile:
-    """Emits one tile of edges."""
-
-    def __init__(self, lowering: _Lowering, storage: EdgeStorage, first: Expr, last: Expr) -> None:
-        """Binds the tile to its function and task, which has edges [first, last)."""
-        self.lowering, self.storage, self.first, self.last = lowering, storage, first, last
-        self.kernel, self.order = lowering.kernel, lowering.order
-
-    def emit(self) -> None:
-        """Copies in, phases, copies out."""
-        lowering, storage = self.lowering, self.storage
-        local = lowering.local_arguments()
-        self._copy([name for name in local if name in self.kernel.inputs], into_tile=True)
-        for couple in lowering.couples.values():
-            couple.bind(storage)
-        pending = {
-            step.target: number
-            for phase in lowering.phases
-            for number in phase.bundles
-            for step in lowering.bundles[number].steps
-        }
-        for phase in lowering.phases:
-            if phase.by_node:
-                for number in phase.bundles:
-                    if number in lowering.couples:
-                        lowering.couples[number].emit_tables()
-                self._emit_nodes(phase)
-            else:
-                for number in phase.bundles:
-                    self._emit_by_tile(number)
-            done = [name for name, number in pending.items() if number in phase.bundles]
-            self._fill(done)
-        self._fill([name for name in self.kernel.outputs if name not in pending])
-        self._copy([name for name in local if name in self.kernel.outputs], into_tile=False)
-
-    def _copy(self, names: list[str], *, into_tile: bool) -> None:
-        """Copies arguments on edges to the tile, where the last edge fills it up, or back."""
-        if not names:
-            return
-        storage = self.storage
-        with T.serial(0, self.lowering.tile if into_tile else storage.count) as r:
-            lead = storage.lead("row", r)
-            for name in names:
-                place, argument = storage.places[name], self.lowering.arguments[name]
-                if place.rows_last:
-                    with T.serial(0, place.operand.dim) as column:
-                        at = column * place.rows_last + r
-                        if into_tile:
-                            T.buffer_store(place.buffer, argument[(*lead, column)], [at])
-                        else:
-                            T.buffer_store(argument, place.buffer[at], [*lead, column])
-                    continue
-                theirs = Location(argument, lead, 0, place.operand.dim, 1, 1, 1)
-                ours = replace(theirs, buffer=place.buffer, lead=(), start=r * place.operand.dim)
-                source, target = (theirs, ours) if into_tile else (ours, theirs)
-
-                def emit(
-                    block: Block, source: Location = source, target: Location = target
-                ) -> None:
-                    move(target, source, block)
-
-                each_block(place.operand.dim, self.lowering.lanes, emit)
-
-    def _emit_by_tile(self, number: int) -> None:
-        """One bundle for all edges of the tile."""
-        bundle, lanes = self.lowering.bundles[number], self.lowering.lanes
-        form = self.kernel.contractions[bundle.contraction]
-        if number in self.lowering.mixes:
-            self.lowering.mixes[number].emit_tile(self.storage, self.lowering.tile)
-            return
-        rows = self.storage.rows_in_lanes()
-        Couple(form, list(bundle.steps), rows, lanes, self.lowering.tile).emit(0)
-
-    def _emit_nodes(self, phase: Phase) -> None:
-        """Bundles for the edges of each node in the tile."""
-        order, start, count = self.order, self.storage.row, self.storage.count
-        self._zero_rest(phase)
-        names = self.lowering.sums_of(phase)
-        number_of_phase = self.lowering.phases.index(phase)
-        for name in names:
-            later = self.lowering.later_sums.get((number_of_phase, name))
-            if later is not None:
-                self.storage.places[name] = later
-        low, high = order.nodes[start], order.nodes[start + count - 1]
-        low = T.bind(low)
-        with T.serial(0, high - low + 1) as index:
-            node = T.bind(low + index)
-            begin, end = T.bind(order.pointers[node]), T.bind(order.pointers[node + 1])
-            first = T.bind(T.max(begin - start, 0))
-            last = T.bind(T.min(end - start, count))
-            is_start = tirx.any(begin >= start, start == self.first)
-            with T.If(is_start), T.Then():
-                for name in names:
-                    place = self.storage.places[name]
-                    dim, lanes = place.operand.dim, self.lowering.lanes
-                    fill_zeros(place.buffer, (), dim, lanes, self.storage.dtype)
-            for number in phase.bundles:
-                self._emit_run(number, first, last)
-            is_end = tirx.any(end <= start + count, start + count == self.last)
-            with T.If(is_end), T.Then():
-                for name in names:
-                    is_later = (number_of_phase, name) in self.lowering.later_sums
-                    self._write_node(name, node, begin, add=is_later)
-
-    def _write_node(self, name: str, node: Expr, begin: Expr, *, add: bool) -> None:
-        """Stores a node's sums, apart where an earlier task has begun the node."""
-        place, lowering = self.storage.places[name], self.lowering
-        with T.If(begin >= self.first):
-            with T.Then():
-                lowering.write_sums(name, place, node, add=add)
-            with T.Else():
-                dim = place.operand.dim
-                source = Location(place.buffer, (), 0, dim, 1, 1, 1)
-                shared = lowering.shared_sums[name]
-                target = replace(source, buffer=shared, lead=(self.storage.chunk,))
-
-                def emit(block: Block) -> None:
-                    move(target, source, block, add=add)
-
-                each_block(dim, lowering.lanes, emit)
-
-    def _emit_run(self, number: int, first: Expr, last: Expr) -> None:
-        """One bundle for rows [first, last), the edges of one node."""
-        lowering, storage = self.lowering, self.storage
-        if number in lowering.couples:
-            lowering.couples[number].emit_run(first, last)
-            return
-        bundle = lowering.bundles[number]
-        form = self.kernel.contractions[bundle.contraction]
-        with T.serial(0, last - first) as index:
-            r = T.bind(first + index)
-            storage.enter(r)
-            if number in lowering.mixes:
-                lowering.mixes[number].emit_row(storage, r)
-            else:
-                emit_select(form, list(bundle.steps), storage, lowering.lanes, r)
-            storage.leave()
-
-    def _zero_rest(self, phase: Phase) -> None:
-        """Zeroes rows past the last edge of what later phases read for the tile as a whole."""
-        written = {s.target for n in phase.bundles for s in self.lowering.bundles[n].steps}
-        storage = self.storage
-        places = [storage.places[name] for name in sorted(written)]
-        places = [p for p in places if p.is_local and not p.is_sum]
-        if not places:
-            return
-        with T.serial(0, self.lowering.tile - storage.count) as index:
-            for place in places:
-                r, dim = storage.count + index, place.operand.dim
-                if place.rows_last:
-                    with T.serial(0, dim) as column:
-                        zero = zeros(storage.dtype, 1)
-                        T.buffer_store(place.buffer, zero, [column * place.rows_last + r])
-                else:
-                    lanes = self.lowering.lanes
-                    fill_zeros(place.buffer, (), dim, lanes, storage.dtype, r * dim)
-
-    def _fill(self, names: list[str]) -> None:
-        """Stores zeros to segments that no path reaches."""
-        storage = self.storage
-        missing = [(name, segment) for name in names for segment in storage.unwritten(name)]
-        missing = [(n, s) for n, s in missing if not storage.places[n].is_sum]
-        if missing:
-            with T.serial(0, storage.count) as r:
-                for name, segment in missing:
-                    storage.fill(name, segment, r, self.lowering.lanes)
-        for name, segment in missing:
-            storage.mark(name, segment)
-
-
-def move(target: Location, source: Location, block: Block, *, add: bool = False) -> None:
-    """Copies, or adds, the block's lanes of every component from one location to another."""
-    values = read_at(source, block, Channels())
-    if add:
-        old = read_at(target, block, Channels())
-        values = [a + b for a, b in zip(old, values, strict=True)]
-    write_at(target, block, Channels(), values)
-
-
-def in_lanes(operand: Operand) -> Operand:
-    """The operand in ir_mul layout."""
-    return replace(operand, layout="ir_mul")
-
-
-def row_location(operand: Operand, segment: int, buffer: Any, row: Expr) -> Location:
-    """Where a segment of a row of a matrix lies."""
-    mul, dim = operand.segments[segment].mul, operand.segments[segment].dim
-    strides = (dim, 1) if operand.layout == "mul_ir" else (1, mul)
-    return Location(buffer, (row,), operand.offsets[segment], mul, dim, *strides)

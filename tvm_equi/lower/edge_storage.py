@@ -14,7 +14,8 @@ from typing import Any
 from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.convolution import NodeRows
-from tvm_equi.lower.storage import Channels, Place, Storage
+from tvm_equi.lower.location import Channels
+from tvm_equi.lower.storage import Place, Storage
 from tvm_equi.lower.vector import Block, Expr, prefetch, vector_dtype, zeros
 
 LINE_BYTES = 64

@@ -22,7 +22,8 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.contraction import Contraction, Path
 from tvm_equi.algebra.kernel import Step
-from tvm_equi.lower.storage import Channels, Storage
+from tvm_equi.lower.location import Channels
+from tvm_equi.lower.storage import Storage
 from tvm_equi.lower.vector import (
     Block,
     Expr,

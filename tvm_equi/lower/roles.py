@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_equi.algebra.contraction import Contraction, Path
-from tvm_equi.lower.storage import Channels
+from tvm_equi.lower.location import Channels
 from tvm_equi.lower.vector import Expr
 
 

@@ -14,18 +14,8 @@ from typing import Any
 from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.contraction import Operand
-from tvm_equi.lower.vector import (
-    Block,
-    Expr,
-    deinterleave,
-    each_block,
-    interleave,
-    load,
-    load_strided,
-    store,
-    store_strided,
-    zeros,
-)
+from tvm_equi.lower.location import Channels, Location, read_at, write_at
+from tvm_equi.lower.vector import Block, Expr, each_block, load, store, zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,46 +43,6 @@ class Place:
     is_sum: bool = False
     staged: tuple[tuple[int, Any], ...] = ()
     rows_last: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where a segment lies for one row: element (channel, component) is buffer[lead, address].
-
-    Args:
-        buffer: the TensorIR buffer.
-        lead: all its indices but the last.
-        start: address of the first element.
-        mul: channels.
-        dim: components.
-        channel_stride: between channels.
-        component_stride: between components.
-    """
-
-    buffer: Any
-    lead: tuple[Expr, ...]
-    start: Expr
-    mul: int
-    dim: int
-    channel_stride: int
-    component_stride: int
-
-    @property
-    def is_interleaved(self) -> bool:
-        """Whether the components of a channel lie side by side."""
-        return self.dim > 1 and self.component_stride == 1 and self.channel_stride == self.dim
-
-    def address(self, channel: Expr, component: int) -> Expr:
-        """The last index of an element."""
-        return self.start + channel * self.channel_stride + component * self.component_stride
-
-
-@dataclass(frozen=True, slots=True)
-class Channels:
-    """Lanes of a channel axis inside a segment: channel = start + lane * stride."""
-
-    start: Expr = 0
-    stride: int = 1
 
 
 class Storage:
@@ -238,38 +188,6 @@ class Storage:
         ]
 
 
-def read_at(at: Location, block: Block, channels: Channels) -> list[Expr]:
-    """The block's lanes of every component at a location, bound to variables."""
-    first = channels.start + block.base * channels.stride
-    if channels.stride == 1 and at.is_interleaved:
-        start = at.address(first, 0)
-        chunks = [
-            T.bind(load(at.buffer, at.lead, start + q * block.width, block.width, valid))
-            for q, valid in enumerate(_chunk_lengths(block, at.dim))
-        ]
-        return deinterleave(chunks, block.width)
-    step = channels.stride * at.channel_stride
-    return [
-        T.bind(load_strided(at.buffer, at.lead, at.address(first, i), step, block))
-        for i in range(at.dim)
-    ]
-
-
-def write_at(at: Location, block: Block, channels: Channels, values: Sequence[Expr]) -> None:
-    """Stores the block's lanes of every component at a location."""
-    values = [T.bind(value) for value in values]
-    first = channels.start + block.base * channels.stride
-    if channels.stride == 1 and at.is_interleaved:
-        start = at.address(first, 0)
-        chunks = interleave(values, block.width)
-        for q, (chunk, valid) in enumerate(zip(chunks, _chunk_lengths(block, at.dim), strict=True)):
-            store(at.buffer, at.lead, start + q * block.width, chunk, block.width, valid)
-        return
-    step = channels.stride * at.channel_stride
-    for i, value in enumerate(values):
-        store_strided(at.buffer, at.lead, at.address(first, i), step, value, block)
-
-
 class RowLanes(Storage):
     """The same values with the rows of a tile in lanes, for segments of one channel.
 
@@ -323,9 +241,3 @@ class RowLanes(Storage):
             lanes.append(at.buffer[(*at.lead, at.address(0, component))])
         lanes += [zeros(self.dtype, 1)] * (block.width - block.valid)
         return lanes[0] if block.width == 1 else T.Shuffle(lanes, list(range(block.width)))
-
-
-def _chunk_lengths(block: Block, dim: int) -> list[int]:
-    """Valid elements in each of the `dim` vectors that hold a block in mul_ir memory."""
-    elements = block.valid * dim
-    return [max(0, min(block.width, elements - q * block.width)) for q in range(dim)]
