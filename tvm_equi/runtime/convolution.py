@@ -175,7 +175,7 @@ def _execute(
             results.append(POOL.empty(shape, dtype))
         copies = [POOL.empty(tuple(given[number].shape), dtype) for number in part.copied]
         sums = [torch.empty((num_tasks, columns), dtype=dtype) for columns in part.summed]
-        elements = sum(tensor.numel() for tensor in results)
+        elements = sum(tensor.numel() for tensor in (*given, *results))
         use_threads(1 if elements < SERIAL_ELEMENTS else torch.get_num_threads())
         part.function(*given, *results, *copies, *sums, *order)
         for number, result in zip(part.outputs, results, strict=True):
