@@ -9,8 +9,8 @@ from tests.lower.test_primfunc import derivatives, product
 from tvm_equi.algebra.convolution import convolution_kernel
 from tvm_equi.algebra.derivative import vjp
 from tvm_equi.errors import ScheduleError
+from tvm_equi.lower.bundles import bundles
 from tvm_equi.lower.phases import phases, runs_by_tile
-from tvm_equi.lower.primfunc import bundles
 
 Check = Callable[..., None]
 

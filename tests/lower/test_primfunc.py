@@ -14,9 +14,9 @@ from tvm_equi.algebra.products import (
     tensor_product_kernel,
 )
 from tvm_equi.artifact.codegen import tensorir
+from tvm_equi.lower.bundles import bundles
 from tvm_equi.lower.primfunc import (
     Decisions,
-    bundles,
     fits_row_lanes,
     has_shared_output,
     row_tile,
@@ -123,15 +123,6 @@ def test_linear(check_kernel: Callable[..., None]) -> None:
         )
         for one in derivatives(kernel):
             check_kernel(one, rows=21)
-
-
-def test_bundles_run_what_they_can_together() -> None:
-    _, first, second = derivatives(product("uvu", (4, 1, 4), "row"))
-    assert [len(bundle.steps) for bundle in bundles(first)] == [3]
-    assert [len(bundle.steps) for bundle in bundles(second)] == [len(second.steps)]
-    first = derivatives(product("uvw", (4, 2, 4), "row"))[1]
-    families = [first.contractions[bundle.contraction].family for bundle in bundles(first)]
-    assert families == ["couple", "mix", "couple"]
 
 
 def test_segments_that_paths_share_are_staged() -> None:

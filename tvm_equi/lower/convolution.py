@@ -24,6 +24,7 @@ from tvm_equi.algebra.contraction import Operand
 from tvm_equi.algebra.convolution import NODE_ROWS, pass_order
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.lower.arguments import copied_inputs, summed_outputs
+from tvm_equi.lower.bundles import bundles
 from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.edge_couple import EdgeCouple
 from tvm_equi.lower.edge_storage import Edges, EdgeStorage
@@ -32,7 +33,7 @@ from tvm_equi.lower.location import Location, in_lanes, move, row_location
 from tvm_equi.lower.mix import Mix
 from tvm_equi.lower.names import COPY_BLOCK, FUNCTION, ROWS_BLOCK
 from tvm_equi.lower.phases import Phase, phases, runs_by_tile
-from tvm_equi.lower.primfunc import alignment, bundles, fill_zeros, whole
+from tvm_equi.lower.primfunc import alignment, fill_zeros, whole
 from tvm_equi.lower.storage import Place, Storage
 from tvm_equi.lower.vector import Block, Expr, each_block
 

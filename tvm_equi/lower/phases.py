@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.errors import ScheduleError
 from tvm_equi.lower.arguments import summed_outputs
-from tvm_equi.lower.primfunc import Bundle, fits_row_lanes
+from tvm_equi.lower.bundles import Bundle
+from tvm_equi.lower.primfunc import fits_row_lanes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tvm import tirx
@@ -19,7 +19,8 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.contraction import Contraction
-from tvm_equi.algebra.kernel import Kernel, Step
+from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.lower.bundles import Bundle, bundles
 from tvm_equi.lower.couple import Couple
 from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.mix import Mix
@@ -28,31 +29,6 @@ from tvm_equi.lower.roles import Roles
 from tvm_equi.lower.select import emit_select
 from tvm_equi.lower.storage import Place, Storage
 from tvm_equi.lower.vector import Block, Expr, each_block, store, zeros
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """Steps of one contraction that run together."""
-
-    contraction: int
-    steps: tuple[Step, ...]
-
-
-def bundles(kernel: Kernel) -> list[Bundle]:
-    """The kernel's steps: each joins the first bundle of its contraction that may run it."""
-    groups: list[tuple[int, list[Step]]] = []
-    complete: dict[str, int] = {}
-    for step in kernel.steps:
-        earliest = max((complete.get(name, -1) + 1 for name in step.sources), default=0)
-        for position in range(earliest, len(groups)):
-            if groups[position][0] == step.contraction:
-                break
-        else:
-            position = len(groups)
-            groups.append((step.contraction, []))
-        groups[position][1].append(step)
-        complete[step.target] = max(position, complete.get(step.target, -1))
-    return [Bundle(contraction, tuple(steps)) for contraction, steps in groups]
 
 
 def fits_row_lanes(form: Contraction) -> bool:
