@@ -26,11 +26,13 @@ class Roles:
         form: the contraction.
         path: one of its paths.
         rows: if above 0, that many rows run over the lanes in place of a letter.
+        wanted: the letter that runs over lanes, in place of the one that suits vectors.
     """
 
     form: Contraction
     path: Path
     rows: int = 0
+    wanted: str = ""
 
     @cached_property
     def spread(self) -> int:
@@ -55,6 +57,8 @@ class Roles:
     @cached_property
     def lane(self) -> str:
         """The letter that runs over lanes."""
+        if self.wanted:
+            return self.wanted
         channels = self.path.channels[self.product]
         if len(channels) == 1:
             return channels

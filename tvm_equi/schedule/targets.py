@@ -45,6 +45,50 @@ class CpuTarget:
         return tvm.target.Target({"kind": "llvm", "mcpu": self.mcpu})
 
 
+GPU_ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+"""NVIDIA's compute capabilities that CUDA 13 compiles for: T4, A100, RTX 30, L4, H100, B200, RTX 50."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuTarget:
+    """A GPU that kernels are compiled for.
+
+    Args:
+        name: as the user gave it.
+        kind: "cuda", or "opencl" for running the same TensorIR where there is no GPU.
+        arch: NVIDIA's name of the compute capability, e.g. "sm_90"; "" for OpenCL.
+    """
+
+    name: str
+    kind: str
+    arch: str
+
+    def tvm_target(self) -> Any:
+        """The TVM target, with a host function for this machine's kind of CPU."""
+        import tvm
+
+        if self.kind == "opencl":
+            return tvm.target.Target({"kind": "opencl"}, host="llvm")
+        facts = {"kind": "cuda", "arch": self.arch, "max_num_threads": 1024}
+        return tvm.target.Target(facts, host="llvm")
+
+
+def gpu_target(name: str) -> GpuTarget:
+    """The target of a name.
+
+    Args:
+        name: a compute capability such as "sm_90", or "opencl".
+
+    Raises:
+        ArgumentError: the name is unknown.
+    """
+    if name == "opencl":
+        return GpuTarget(name, "opencl", "")
+    if name not in GPU_ARCHITECTURES:
+        raise ArgumentError(f"target: expected one of {', '.join(GPU_ARCHITECTURES)}, got {name!r}")
+    return GpuTarget(name, "cuda", name)
+
+
 def target_names() -> tuple[str, ...]:
     """The names that `cpu_target` takes."""
     return (HOST, *X86_LEVELS)
