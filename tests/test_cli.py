@@ -103,7 +103,7 @@ def test_python_sources(tmp_path: Path) -> None:
         (["compile", "{tmp}/good.json", "-o", "{tmp}"], "error: save: path: expected a new folder"),
         (
             ["compile", "{tmp}/good.json", "-o", "{tmp}/a", "--target", "x86"],
-            "error: build: target: expected one of host",
+            "error: target: expected host",
         ),
         (
             ["compile", "{tmp}/good.json", "-o", "{tmp}/a", "--dtype", "half"],

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tvm_equi.compiler import Artifact, compile, load, verify
+    from tvm_equi.compiler import compile, verify
     from tvm_equi.graph import TensorProductGraph
     from tvm_equi.nn import (
         ElementwiseTensorProduct,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         TensorSquare,
         from_e3nn,
     )
+    from tvm_equi.nn.artifact import Artifact, load
     from tvm_equi.runtime.topology import Topology
 
 __version__ = "0.1.0"
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Artifact": "tvm_equi.compiler",
+    "Artifact": "tvm_equi.nn.artifact",
     "ElementwiseTensorProduct": "tvm_equi.nn",
     "FullTensorProduct": "tvm_equi.nn",
     "FullyConnectedTensorProduct": "tvm_equi.nn",
@@ -60,7 +61,7 @@ _MODULES = {
     "Topology": "tvm_equi.runtime.topology",
     "compile": "tvm_equi.compiler",
     "from_e3nn": "tvm_equi.nn",
-    "load": "tvm_equi.compiler",
+    "load": "tvm_equi.nn.artifact",
     "verify": "tvm_equi.compiler",
 }
 """Where each public name is defined."""

@@ -32,7 +32,18 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Target = Annotated[str, typer.Option(help="host (this CPU), x86-64-v2, x86-64-v3 or x86-64-v4.")]
+Target = Annotated[
+    str,
+    typer.Option(help="host (this CPU), x86-64-v2, x86-64-v3, x86-64-v4, or a GPU such as sm_90."),
+]
+Targets = Annotated[
+    list[str],
+    typer.Option(
+        "--target",
+        help="host (this CPU), x86-64-v2, x86-64-v3 or x86-64-v4; sm_80, sm_90 or another GPU, "
+        "here or not; cuda, for the GPUs here. May be given several times.",
+    ),
+]
 Source = Annotated[
     str,
     typer.Argument(
@@ -83,7 +94,7 @@ def demo(
 def compile_command(
     source: Source,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the artifact.")],
-    target: Target = "host",
+    target: Targets = ["host"],  # noqa: B006 (typer copies it)
     dtype: Annotated[
         str | None, typer.Option(help="float32 or float64; the graph's own by default.")
     ] = None,
@@ -117,13 +128,14 @@ def inspect(
         str, typer.Argument(help="An artifact's folder, SPEC.json or module.py:name.")
     ],
     tir: Annotated[bool, typer.Option("--tir", help="Print the TensorIR of each product.")] = False,
-    asm: Annotated[bool, typer.Option("--asm", help="Print the assembly of each product.")] = False,
+    asm: Annotated[bool, typer.Option("--asm", help="Print the assembly, or CUDA source.")] = False,
     target: Target = "host",
 ) -> None:
     """Show a graph: paths, nonzeros, counted work, bytes; on request the generated code."""
     from tvm_equi.artifact.codegen import assembly, tensorir
-    from tvm_equi.compiler import as_graph, graph_dtype
+    from tvm_equi.compiler import as_graph
     from tvm_equi.graph import DEFAULT_PIPELINE
+    from tvm_equi.graph.dtypes import graph_dtype
     from tvm_equi.graph.operations import Linear, TensorProduct
     from tvm_equi.graph.regions import kernel_of
 

@@ -105,7 +105,8 @@ def test_no_rows() -> None:
         (
             lambda m: m(X.to("meta"), SENDERS, RECEIVERS),
             ArgumentError,
-            "graph: x: expected a CPU tensor, got one on meta; call .cpu()",
+            "graph: x: expected a tensor on the CPU or a CUDA device, got one on meta; move the "
+            "module and its inputs to one device",
         ),
     ],
 )

@@ -270,9 +270,8 @@ BAD_CALLS: list[tuple[dict[str, Any], tuple[Any, ...], type[Exception], str]] = 
         {},
         (X.to("meta"),),
         ArgumentError,
-        "features: expected a tensor on the CPU, for which kernels are compiled, got one on "
-        "'meta'; "
-        "move the module and its inputs there",
+        "features: expected a tensor on the CPU or a CUDA device, got one on 'meta'; move the "
+        "module and its inputs to one device",
     ),
     (
         {"internal_weights": False},

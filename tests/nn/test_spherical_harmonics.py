@@ -183,8 +183,8 @@ def test_bad_construction(
         (
             torch.zeros(2, 3, device="meta"),
             ArgumentError,
-            "x: expected a tensor on the CPU, for which kernels are compiled, got one on 'meta'; "
-            "move the module and its inputs there",
+            "x: expected a tensor on the CPU or a CUDA device, got one on 'meta'; move the module "
+            "and its inputs to one device",
         ),
     ],
 )

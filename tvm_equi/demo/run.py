@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import tvm_equi
-from tvm_equi.compiler import Artifact
 from tvm_equi.demo.measure import (
     Accuracy,
     Times,
@@ -32,6 +31,7 @@ from tvm_equi.graph import TensorProductGraph
 from tvm_equi.graph.fuse import regions
 from tvm_equi.graph.operations import ScatterSum, TensorProduct
 from tvm_equi.graph.types import DType
+from tvm_equi.nn.artifact import Artifact
 from tvm_equi.nn.graph_module import DTYPES, GraphModule
 
 USES = ("forward", "forces", "training")

@@ -14,8 +14,10 @@ from e3nn.o3 import Irrep, Irreps
 
 from tvm_equi.algebra.contraction import LAYOUTS, Layout
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, unknown_choice
+from tvm_equi.runtime.devices import DEVICE_TYPES, is_on_gpu
 
 DTYPES = (torch.float32, torch.float64)
+GPU_DTYPES = (*DTYPES, torch.float16, torch.bfloat16)
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -180,7 +182,7 @@ def check_operand(
             f"{where}: {argument}: expected a tensor, got {type(tensor).__name__}"
         )
     dtype = tensor.dtype
-    if dtype not in DTYPES:
+    if dtype not in DTYPES and not (dtype in GPU_DTYPES and is_on_gpu(tensor)):
         raise ArgumentTypeError(
             f"{where}: {argument}: expected float32 or float64, got {_name(dtype)}; "
             "cast with .float() or .double()"
@@ -190,10 +192,11 @@ def check_operand(
             f"{where}: {argument}: expected {_name(like.dtype)} as the first input has, "
             f"got {_name(dtype)}; cast with .to(torch.{_name(like.dtype)})"
         )
-    if not tensor.is_cpu:
+    if tensor.device != like.device or tensor.device.type not in DEVICE_TYPES:
+        wanted = "the CPU or a CUDA device" if tensor is like else str(like.device)
         raise ArgumentError(
-            f"{where}: {argument}: expected a tensor on the CPU, for which kernels are compiled, "
-            f"got one on {str(tensor.device)!r}; move the module and its inputs there"
+            f"{where}: {argument}: expected a tensor on {wanted}, "
+            f"got one on {str(tensor.device)!r}; move the module and its inputs to one device"
         )
     if tensor.shape[-1:] != (columns,):
         raise ArgumentError(

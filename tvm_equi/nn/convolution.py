@@ -18,6 +18,7 @@ from tvm_equi.nn.arguments import check_operand, parse_choice
 from tvm_equi.nn.spherical_harmonics import SphericalHarmonics
 from tvm_equi.nn.stages import radial_blocks, run_stages, stage_plans
 from tvm_equi.nn.tensor_product import TensorProduct, Weight
+from tvm_equi.runtime.devices import is_on_gpu
 from tvm_equi.runtime.topology import Topology
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class TensorProductConv(TensorProduct):
         irreps_out: irreps of the output.
         instructions: as for `TensorProduct`.
         fuse_radial: whether `radial` and `last` are multiplied inside the kernel; else weights per
-            edge are computed first, with the same result.
+            edge are computed first, with the same result; by default inside on the CPU, and first
+            on a GPU, by torch's matrix product.
         fuse_harmonics: whether the harmonics of `edge_vectors` are computed inside the kernel.
         harmonics_normalization: of the harmonics of `edge_vectors`: "component", "integral" or
             "norm".
@@ -63,7 +65,7 @@ class TensorProductConv(TensorProduct):
         irreps_out: Any,
         instructions: Any,
         *,
-        fuse_radial: bool = True,
+        fuse_radial: bool | None = None,
         fuse_harmonics: bool = False,
         harmonics_normalization: str = "component",
         normalize: bool = True,
@@ -78,7 +80,7 @@ class TensorProductConv(TensorProduct):
         module: Any,
         layout: str = "mul_ir",
         *,
-        fuse_radial: bool = True,
+        fuse_radial: bool | None = None,
         fuse_harmonics: bool = False,
         harmonics_normalization: str = "component",
         normalize: bool = True,
@@ -98,7 +100,7 @@ class TensorProductConv(TensorProduct):
         return conv
 
     def _choose(
-        self, fuse_radial: bool, fuse_harmonics: bool, normalization: str, normalize: bool
+        self, fuse_radial: bool | None, fuse_harmonics: bool, normalization: str, normalize: bool
     ) -> None:
         """Keeps the options that `TensorProduct` does not have."""
         where = type(self).__name__
@@ -253,9 +255,13 @@ class TensorProductConv(TensorProduct):
                 f"got {list(last.shape)}"
             )
         self._check_rows("radial", radial, num_hidden, x, topology)
-        if not self.fuse_radial:
+        if not self._fuses_radial(x):
             return {"w": radial @ last}, 0
         return {"radial": radial, "last": radial_blocks(last, self._sizes)}, num_hidden
+
+    def _fuses_radial(self, x: torch.Tensor) -> bool:
+        """Whether weights per edge are computed inside the kernel."""
+        return not is_on_gpu(x) if self.fuse_radial is None else self.fuse_radial
 
     def _check_rows(
         self,

@@ -20,6 +20,7 @@ from tvm_equi.graph.operations import Input
 from tvm_equi.graph.types import IndexType, Type
 from tvm_equi.nn.graph_call import Call, Rule, Topologies
 from tvm_equi.nn.graph_rules import prepare
+from tvm_equi.runtime.devices import DEVICE_TYPES, checks_indices
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -31,7 +32,8 @@ class GraphModule(torch.nn.Module):
         graph: without paths that are zero by symmetry, so pruned.
         parameters: values by name; normal random numbers (weights) and zeros (names that end in
             "bias") for those that are not given.
-        check_indices: whether each call checks that indices are in range.
+        check_indices: whether each call checks that indices are in range; by default on the CPU
+            only, since a GPU would be waited for.
         rules: gives the function that runs a node.
 
     Raises:
@@ -43,7 +45,7 @@ class GraphModule(torch.nn.Module):
         graph: TensorProductGraph,
         parameters: Mapping[str, torch.Tensor] | None = None,
         *,
-        check_indices: bool = True,
+        check_indices: bool | None = None,
         rules: Callable[[TensorProductGraph, Node], Rule] = prepare,
     ) -> None:
         super().__init__()
@@ -120,9 +122,10 @@ class GraphModule(torch.nn.Module):
             ArgumentTypeError: a wrong type or dtype.
         """
         num_rows: dict[str, int] = {}
+        device = getattr(next(iter(values.values()), None), "device", None)
         for name, value in values.items():
             spec = self._inputs[name]
-            _check_tensor(name, value, spec)
+            _check_tensor(name, value, spec, device)
             if spec.rows == "shared":
                 continue
             if spec.rows not in num_rows:
@@ -132,7 +135,7 @@ class GraphModule(torch.nn.Module):
                     f"graph: {name}: expected {num_rows[spec.rows]} rows like the other values on "
                     f"{spec.rows}s, got {value.shape[0]}"
                 )
-        if self.check_indices and not torch.compiler.is_compiling():
+        if self.check_indices is not False and not torch.compiler.is_compiling():
             self._check_indices(values, num_rows)
         return num_rows
 
@@ -145,6 +148,8 @@ class GraphModule(torch.nn.Module):
         for name, value in values.items():
             into = self._inputs[name].into
             if into and value.numel() and type(value) is torch.Tensor:
+                if self.check_indices is None and not checks_indices(value):
+                    continue
                 low, high = (int(bound) for bound in torch.aminmax(value))
                 size = num_rows.get(into, 0)
                 if low < 0 or high >= size:
@@ -185,8 +190,8 @@ class _Spec(NamedTuple):
         return _Spec(kind.rows, "", shape, (kind.dim,), DTYPES[kind.dtype])
 
 
-def _check_tensor(name: str, value: Any, spec: _Spec) -> None:
-    """Refuses anything but a tensor of a type.
+def _check_tensor(name: str, value: Any, spec: _Spec, device: Any) -> None:
+    """Refuses anything but a tensor of a type, on the device of the first input.
 
     Raises:
         ArgumentError: a wrong shape or device.
@@ -194,9 +199,11 @@ def _check_tensor(name: str, value: Any, spec: _Spec) -> None:
     """
     if not isinstance(value, torch.Tensor):
         raise ArgumentTypeError(f"graph: {name}: expected a tensor, got {type(value).__name__}")
-    if value.device.type != "cpu":
+    if value.device != device or value.device.type not in DEVICE_TYPES:
+        wanted = device if value.device != device else "the CPU or a CUDA device"
         raise ArgumentError(
-            f"graph: {name}: expected a CPU tensor, got one on {value.device}; call .cpu()"
+            f"graph: {name}: expected a tensor on {wanted}, got one on {value.device}; "
+            "move the module and its inputs to one device"
         )
     if value.dtype != spec.dtype:
         raise ArgumentTypeError(

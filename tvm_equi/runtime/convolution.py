@@ -16,16 +16,18 @@ from typing import Any
 import torch
 
 from tvm_equi.algebra.contraction import Rows
-from tvm_equi.algebra.convolution import NodeRows, pass_order, passes
+from tvm_equi.algebra.convolution import NODE_ROWS, NodeRows, pass_order, passes
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.errors import ArgumentError, ArgumentTypeError
 from tvm_equi.lower.arguments import copied_inputs, summed_outputs
+from tvm_equi.runtime import devices, gpu
 from tvm_equi.runtime.function import EagerFunction, KernelFunction, Runner, gradients
+from tvm_equi.runtime.kernels import load_kernel
 from tvm_equi.runtime.library import use_threads
 from tvm_equi.runtime.plans import resolve
 from tvm_equi.runtime.pool import POOL
 from tvm_equi.runtime.topology import Topology
-from tvm_equi.runtime.torch_op import SERIAL_ELEMENTS, is_plain, load_kernel
+from tvm_equi.runtime.torch_op import SERIAL_ELEMENTS, is_plain
 
 Value = tuple[int, Rows]
 """(columns, rows) of an input or output."""
@@ -94,8 +96,8 @@ def convolve(plan: str, inputs: Sequence[torch.Tensor], topology: Topology) -> l
 
     Args:
         plan: names the kernel.
-        inputs: float32 or float64: [edges, columns], [senders, columns], [receivers, columns] or,
-            for a shared operand, [columns].
+        inputs: float32 or float64, on a GPU also float16 or bfloat16: [edges, columns],
+            [senders, columns], [receivers, columns] or, for a shared operand, [columns].
         topology: the edges.
 
     Raises:
@@ -132,6 +134,12 @@ def _check(facts: Signature, inputs: Sequence[torch.Tensor], topology: Topology)
     where = "tvm_equi::convolve: inputs"
     if len(inputs) != len(facts.inputs):
         raise ArgumentError(f"{where}: expected {len(facts.inputs)} tensors, got {len(inputs)}")
+    devices.check_devices(where, inputs)
+    if topology.device != inputs[0].device:
+        raise ArgumentError(
+            f"{where}: expected tensors on {topology.device} like the topology, "
+            f"got {inputs[0].device}"
+        )
     for number, (tensor, (columns, rows)) in enumerate(zip(inputs, facts.inputs, strict=True)):
         if tensor.dtype != inputs[0].dtype:
             raise ArgumentTypeError(
@@ -164,10 +172,12 @@ def _execute(
     outputs: list[torch.Tensor] = [inputs[0]] * len(facts.outputs)
     if topology.num_edges == 0:
         return [inputs[0].new_zeros(_shape(*value, topology)) for value in facts.outputs]
+    if devices.is_on_gpu(inputs[0]):
+        return _execute_on_gpu(inputs, plan, topology)
     given = [tensor.contiguous() for tensor in inputs]
     for part in program(plan, dtype):
         order = topology.order(part.order)
-        num_tasks = order.tasks.shape[1] - 1
+        num_tasks = order[-1].shape[1] - 1
         results = []
         for number in part.outputs:
             columns, rows = facts.outputs[number]
@@ -184,17 +194,33 @@ def _execute(
     return outputs
 
 
+def _execute_on_gpu(
+    inputs: Sequence[torch.Tensor], plan: str, topology: Topology
+) -> list[torch.Tensor]:
+    """The outputs, over at least one edge."""
+    counts: dict[Rows, int] = {"row": topology.num_edges}
+    counts |= {rows: topology.count(rows) for rows in NODE_ROWS}
+    outputs: list[torch.Tensor] = [inputs[0]] * len(signature(plan).outputs)
+    for part in passes(resolve(plan)):
+        kernel = gpu.gpu_kernel(part.kernel, inputs[0].dtype, inputs[0].device)
+        found = gpu.call(kernel, inputs, counts, topology.order(pass_order(part.kernel)))
+        for number, result in zip(part.outputs, found, strict=True):
+            outputs[number] = result
+    return outputs
+
+
 _LIBRARY = torch.library.Library("tvm_equi", "FRAGMENT")
 _LIBRARY.define("convolve(Tensor[] inputs, Tensor[] topology, str plan) -> Tensor[]")
 
 
-def _convolve_cpu(
+def _convolve(
     inputs: list[torch.Tensor], topology: list[torch.Tensor], plan: str
 ) -> list[torch.Tensor]:
     return _execute(inputs, plan, topology=Topology.from_tensors(topology))
 
 
-_LIBRARY.impl("convolve", _convolve_cpu, "CPU")
+for _key in ("CPU", "CUDA"):
+    _LIBRARY.impl("convolve", _convolve, _key)
 
 
 def _convolve_fake(

@@ -53,6 +53,28 @@ def segment_length(num_edges: int) -> int:
     return length
 
 
+def order_sizes(num_edges: int, num_nodes: int) -> tuple[int, ...]:
+    """The size of each array of an order.
+
+    Args:
+        num_edges: of the graph.
+        num_nodes: of the end that edges are sorted by.
+    """
+    spare = num_edges // segment_length(num_edges)
+    segments, parts = num_nodes + spare, max(1, 2 * spare)
+    return (num_edges, num_edges, segments, segments + 1, segments, parts, parts)
+
+
+def num_nodes_of(order: DeviceOrder) -> int:
+    """The number of nodes that edges are sorted by.
+
+    Args:
+        order: of the edges.
+    """
+    num_edges = order.edges.shape[0]
+    return order.segment_nodes.shape[0] - num_edges // segment_length(num_edges)
+
+
 def device_order(
     edge_index: torch.Tensor, side: int, num_nodes: int, num_others: int
 ) -> DeviceOrder:
@@ -68,20 +90,24 @@ def device_order(
         num_others: of the other end.
     """
     device, num_edges = edge_index.device, edge_index.shape[1]
-    length = segment_length(num_edges)
+    length, sizes = segment_length(num_edges), order_sizes(num_edges, num_nodes)
+    if num_nodes == 0:
+        none = [torch.full((size,), -1, device=device) for size in sizes]
+        return DeviceOrder(*none)._replace(segment_starts=torch.zeros_like(none[3]))
+    _, _, num_segments, _, _, num_parts, _ = sizes
     nodes, edges = torch.sort(edge_index[side], stable=True)
     others = edge_index[1 - side][edges].clamp(0, max(0, num_others - 1))
     pointers = torch.searchsorted(nodes, torch.arange(num_nodes + 1, device=device))
     counts = pointers[1:] - pointers[:-1]
     parts = torch.div(counts + (length - 1), length, rounding_mode="floor").clamp(min=1)
-    of_segment, owner, within = _owners(parts, max(1, num_nodes + num_edges // length))
-    safe = owner.clamp(max=max(0, num_nodes - 1))
+    of_segment, owner, within = _owners(parts, num_segments)
+    safe = owner.clamp(max=num_nodes - 1)
     starts = torch.where(of_segment, pointers[safe] + within * length, pointers[-1])
     shared = torch.where(parts > 1, parts, 0)
     before = shared.cumsum(0) - shared
     is_shared = of_segment & (shared[safe] > 0)
-    of_part, part_owner, part_within = _owners(shared, max(1, 2 * (num_edges // length)))
-    safe_part = part_owner.clamp(max=max(0, num_nodes - 1))
+    of_part, part_owner, part_within = _owners(shared, num_parts)
+    safe_part = part_owner.clamp(max=num_nodes - 1)
     is_first = of_part & (part_within == 0)
     return DeviceOrder(
         edges,
@@ -98,11 +124,11 @@ def _owners(counts: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor
     """For `size` numbers handed out by counts: whether each is, to whom, and which of theirs.
 
     Args:
-        counts: int64 [owners], how many each gets.
+        counts: int64 [owners], how many each gets; at least one owner.
         size: at least the sum of the counts.
     """
     ends = counts.cumsum(0)
     number = torch.arange(size, device=counts.device)
     owner = torch.searchsorted(ends, number, right=True)
-    safe = owner.clamp(max=max(0, counts.shape[0] - 1))
-    return number < ends[-1], owner, number - (ends[safe] - counts[safe])
+    safe = owner.clamp(max=counts.shape[0] - 1)
+    return number < counts.sum(), owner, number - (ends[safe] - counts[safe])

@@ -15,6 +15,8 @@ import torch
 
 from tvm_equi.algebra.convolution import NODE_ROWS, NodeRows
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, IndexRangeError
+from tvm_equi.runtime.device_order import DeviceOrder, device_order, num_nodes_of, order_sizes
+from tvm_equi.runtime.devices import DEVICE_TYPES, checks_indices, is_on_gpu
 
 EDGES_PER_TASK = 512
 MAX_TASKS = 32
@@ -51,7 +53,11 @@ class Topology:
     Args:
         edge_index: int64 or int32 [2, edges], senders then receivers, in any order.
         num_nodes: the number of nodes, or (senders, receivers) where these are different sets; by
-            default one more than the largest index.
+            default one more than the largest index, for which a GPU is waited for.
+        check_indices: whether indices are checked against the numbers of nodes; by default on the
+            CPU only, since a GPU would be waited for. Edges of a GPU whose receiver, or sender in a
+            gradient, is out of range count for nothing, and a sender out of range reads another
+            node: no access is out of bounds.
 
     Raises:
         ArgumentTypeError: an edge index that is no tensor of integers, or numbers of nodes that are
@@ -65,7 +71,10 @@ class Topology:
     """
 
     def __init__(
-        self, edge_index: torch.Tensor, num_nodes: int | tuple[int, int] | None = None
+        self,
+        edge_index: torch.Tensor,
+        num_nodes: int | tuple[int, int] | None = None,
+        check_indices: bool | None = None,
     ) -> None:
         _check_edge_index(edge_index)
         # A copy: orders are made later, and must all be of the same edges.
@@ -74,23 +83,27 @@ class Topology:
         if num_nodes is None:
             num_nodes = int(edge_index.max()) + 1 if self.num_edges else 0
         self.num_senders, self.num_receivers = _node_counts(num_nodes)
-        if not torch.compiler.is_compiling() and type(edge_index) is torch.Tensor:
+        self.device = edge_index.device
+        is_checked = checks_indices(edge_index) if check_indices is None else check_indices
+        if is_checked and not torch.compiler.is_compiling() and type(edge_index) is torch.Tensor:
             _check_range(self.edge_index, self.num_senders, self.num_receivers)
-        self._orders: dict[NodeRows, Order] = {}
+        self._orders: dict[NodeRows, Order | DeviceOrder] = {}
 
     @classmethod
     def from_tensors(cls, tensors: Sequence[torch.Tensor]) -> Topology:
         """The topology whose `tensors()` these are."""
-        size = len(Order._fields)
-        orders = {
-            rows: Order(*tensors[number * size : (number + 1) * size])
+        size = len(tensors) // len(NODE_ROWS)
+        kind = Order if size == len(Order._fields) else DeviceOrder
+        orders: dict[NodeRows, Order | DeviceOrder] = {
+            rows: kind(*tensors[number * size : (number + 1) * size])
             for number, rows in enumerate(NODE_ROWS)
         }
         topology = cls.__new__(cls)
-        by_sender, by_receiver = (orders[rows] for rows in NODE_ROWS)
-        topology.num_edges = by_sender.edges.shape[0]
-        topology.num_senders = by_sender.pointers.shape[0] - 1
-        topology.num_receivers = by_receiver.pointers.shape[0] - 1
+        topology.num_edges, topology.device = tensors[0].shape[0], tensors[0].device
+        topology.num_senders, topology.num_receivers = (
+            order.pointers.shape[0] - 1 if isinstance(order, Order) else num_nodes_of(order)
+            for order in orders.values()
+        )
         topology._orders = orders
         return topology
 
@@ -98,14 +111,14 @@ class Topology:
         """The number of senders or receivers."""
         return self.num_senders if rows == "sender" else self.num_receivers
 
-    def order(self, rows: NodeRows) -> Order:
-        """The edges sorted by sender or by receiver."""
+    def order(self, rows: NodeRows) -> Order | DeviceOrder:
+        """The edges sorted by sender or by receiver, in the form that the device's kernels take."""
         if rows not in self._orders:
             side = NODE_ROWS.index(rows)
             found = torch.ops.tvm_equi.sort_edges(
                 self.edge_index, side, self.num_senders, self.num_receivers
             )
-            self._orders[rows] = Order(*found)
+            self._orders[rows] = DeviceOrder(*found) if len(found) > 5 else Order(*found)
         return self._orders[rows]
 
     def tensors(self) -> list[torch.Tensor]:
@@ -121,7 +134,7 @@ class Topology:
 
 
 def _check_edge_index(edge_index: Any) -> None:
-    """Refuses anything but [2, edges] integers on the CPU.
+    """Refuses anything but [2, edges] integers.
 
     Raises:
         ArgumentTypeError: no tensor of integers.
@@ -139,9 +152,10 @@ def _check_edge_index(edge_index: Any) -> None:
         raise ArgumentError(
             f"Topology: edge_index: expected shape [2, edges], got {list(edge_index.shape)}"
         )
-    if edge_index.device.type != "cpu":
+    if edge_index.device.type not in DEVICE_TYPES:
         raise ArgumentError(
-            f"Topology: edge_index: expected a CPU tensor, got one on {edge_index.device}"
+            f"Topology: edge_index: expected a tensor on {' or '.join(DEVICE_TYPES)}, "
+            f"got one on {edge_index.device}"
         )
 
 
@@ -188,10 +202,13 @@ def num_tasks(num_edges: int) -> int:
 def _sort_edges(
     edge_index: torch.Tensor, side: int, num_senders: int, num_receivers: int
 ) -> list[torch.Tensor]:
-    """The `Order` by senders (side 0) or receivers (side 1).
+    """The order by senders (side 0) or receivers (side 1).
 
     In compiled code this is where indices are checked.
     """
+    if is_on_gpu(edge_index):
+        num_ends = (num_senders, num_receivers)
+        return list(device_order(edge_index, side, num_ends[side], num_ends[1 - side]))
     _check_range(edge_index, num_senders, num_receivers)
     num_nodes = (num_senders, num_receivers)[side]
     keys = edge_index[side]
@@ -230,6 +247,8 @@ def _sort_edges_fake(
 ) -> list[torch.Tensor]:
     num_nodes = (num_senders, num_receivers)[side]
     num_edges = edge_index.shape[1]
+    if is_on_gpu(edge_index):
+        return [edge_index.new_empty(size) for size in order_sizes(num_edges, num_nodes)]
     sizes = ((num_edges,), (num_edges,), (num_edges,), (num_nodes + 1,))
     found = [edge_index.new_empty(size) for size in sizes]
     return [*found, edge_index.new_empty((2, num_tasks(num_edges) + 1))]
@@ -239,5 +258,6 @@ _LIBRARY = torch.library.Library("tvm_equi", "FRAGMENT")
 _LIBRARY.define(
     "sort_edges(Tensor edge_index, int side, SymInt num_senders, SymInt num_receivers) -> Tensor[]"
 )
-_LIBRARY.impl("sort_edges", _sort_edges, "CPU")
+for _key in ("CPU", "CUDA"):
+    _LIBRARY.impl("sort_edges", _sort_edges, _key)
 torch.library.register_fake("tvm_equi::sort_edges", _sort_edges_fake, lib=_LIBRARY)

@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from tvm_equi.algebra.kernel import Kernel
-from tvm_equi.artifact.codegen import build
 from tvm_equi.errors import ArgumentError, ArgumentTypeError
+from tvm_equi.runtime import devices, gpu
 from tvm_equi.runtime.function import EagerFunction, KernelFunction, Runner, gradients
-from tvm_equi.runtime.library import load_function, use_threads
+from tvm_equi.runtime.kernels import load_kernel
+from tvm_equi.runtime.library import use_threads
 from tvm_equi.runtime.plans import Signature, resolve, signature
 from tvm_equi.runtime.pool import POOL
 
@@ -28,8 +27,6 @@ _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
 
 _functorch: Callable[..., tuple[torch.Tensor, ...]] = KernelFunction.apply
 _eager: Callable[..., tuple[torch.Tensor, ...]] = EagerFunction.apply
-
-DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 SERIAL_ELEMENTS = 1 << 15
 """Calls that touch fewer elements run on one thread: waking others costs several microseconds."""
@@ -48,14 +45,6 @@ class Program:
     function: Callable[..., None]
 
 
-_installed: dict[tuple[str, str], Path] = {}
-
-
-def install(kernel: Kernel, dtype: str, library: Path) -> None:
-    """Makes calls of a kernel use a library compiled earlier, for instance from an artifact."""
-    _installed[kernel.key(), dtype] = library
-
-
 @lru_cache(maxsize=1024)
 def program(plan: str, dtype: torch.dtype) -> Program:
     """The kernel that a plan names, ready to be called.
@@ -66,28 +55,13 @@ def program(plan: str, dtype: torch.dtype) -> Program:
     return Program(signature(plan), load_kernel(resolve(plan), dtype))
 
 
-def load_kernel(kernel: Kernel, dtype: torch.dtype) -> Callable[..., None]:
-    """The function of a kernel: installed, from the cache, or compiled now.
-
-    Raises:
-        ArgumentTypeError: the dtype is not supported.
-    """
-    if dtype not in DTYPES:
-        raise ArgumentTypeError(
-            f"tvm_equi: inputs: expected float32 or float64, got {dtype}; cast them"
-        )
-    library = _installed.get((kernel.key(), DTYPES[dtype]))
-    if library is None:
-        library = build(kernel, DTYPES[dtype]).library
-    return load_function(library)
-
-
 def run(plan: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """The outputs of a kernel.
 
     Args:
         plan: names the kernel.
-        inputs: float32 or float64, [rows, columns] or, for a shared operand, [columns].
+        inputs: float32 or float64, on a GPU also float16 or bfloat16: [rows, columns] or, for a
+            shared operand, [columns].
 
     Raises:
         ArgumentError: a wrong number of inputs, shape or device.
@@ -99,7 +73,7 @@ def run(plan: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         if is_plain(inputs):
             if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
                 return list(_eager(plan, _DIRECT, *inputs))
-            return _run_cpu(inputs, plan)
+            return _execute(inputs, plan)
     outputs: list[torch.Tensor] = torch.ops.tvm_equi.run(list(inputs), plan)
     return outputs
 
@@ -107,7 +81,8 @@ def run(plan: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 def is_plain(inputs: Sequence[torch.Tensor]) -> bool:
     """Whether nothing watches the dispatcher, so that a call may go round it and save its time."""
     return torch._C._len_torch_dispatch_stack() == 0 and all(
-        type(tensor) in _PLAIN_TYPES and tensor.device.type == "cpu" for tensor in inputs
+        type(tensor) in _PLAIN_TYPES and tensor.device.type in devices.DEVICE_TYPES
+        for tensor in inputs
     )
 
 
@@ -117,6 +92,7 @@ def _num_rows(facts: Signature, inputs: Sequence[torch.Tensor]) -> Any:
         raise ArgumentError(
             f"tvm_equi::run: inputs: expected {len(facts.inputs)} tensors, got {len(inputs)}"
         )
+    devices.check_devices("tvm_equi::run: inputs", inputs)
     rows: Any = None
     first = inputs[0]
     for number, (tensor, (columns, has_rows)) in enumerate(zip(inputs, facts.inputs, strict=True)):
@@ -151,21 +127,31 @@ def _num_chunks(rows: int) -> int:
     return min(MAX_CHUNKS, 1 << max(0, (rows // ROWS_PER_CHUNK).bit_length() - 1))
 
 
-def _run_cpu(inputs: Sequence[torch.Tensor], plan: str) -> list[torch.Tensor]:
+def _execute(inputs: Sequence[torch.Tensor], plan: str) -> list[torch.Tensor]:
+    first = inputs[0]
+    facts = signature(plan)
+    rows = _num_rows(facts, inputs)
+    if rows == 0:
+        return [
+            first.new_zeros((0, columns) if has_rows else (columns,))
+            for columns, has_rows in facts.outputs
+        ]
+    if devices.is_on_gpu(first):
+        kernel = gpu.gpu_kernel(resolve(plan), first.dtype, first.device)
+        return gpu.call(kernel, inputs, {"row": rows})
+    return _run_cpu(inputs, plan, rows)
+
+
+def _run_cpu(inputs: Sequence[torch.Tensor], plan: str, rows: int) -> list[torch.Tensor]:
+    """The outputs, on the CPU, of at least one row."""
     dtype = inputs[0].dtype
     loaded = program(plan, dtype)
     facts = loaded.signature
-    rows = _num_rows(facts, inputs)
     chunks = _num_chunks(rows)
     outputs = [
         POOL.empty((rows if has_rows else chunks, columns), dtype)
         for columns, has_rows in facts.outputs
     ]
-    if rows == 0:
-        return [
-            out if has_rows else out.new_zeros(columns)
-            for out, (columns, has_rows) in zip(outputs, facts.outputs, strict=True)
-        ]
     is_small = rows * facts.row_elements < SERIAL_ELEMENTS
     use_threads(1 if is_small else torch.get_num_threads())
     loaded.function(*[tensor.contiguous() for tensor in inputs], *outputs)
@@ -175,7 +161,8 @@ def _run_cpu(inputs: Sequence[torch.Tensor], plan: str) -> list[torch.Tensor]:
     ]
 
 
-_LIBRARY.impl("run", _run_cpu, "CPU")
+for _key in ("CPU", "CUDA"):
+    _LIBRARY.impl("run", _execute, _key)
 
 
 def _run_dispatched(inputs: Sequence[torch.Tensor], plan: str) -> list[torch.Tensor]:
@@ -183,7 +170,7 @@ def _run_dispatched(inputs: Sequence[torch.Tensor], plan: str) -> list[torch.Ten
     return outputs
 
 
-_DIRECT = Runner(_run_cpu, run, True)
+_DIRECT = Runner(_execute, run, True)
 _DISPATCHED = Runner(_run_dispatched, run, True)
 
 

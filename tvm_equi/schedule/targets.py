@@ -1,12 +1,14 @@
 """Targets by name: what a user writes, what LLVM is told, and the vector registers that follow.
 
-In: "host", "x86-64-v2", "x86-64-v3", "x86-64-v4". Out: a TVM target and its register width.
+In: "host", "x86-64-v2" to "x86-64-v4", "sm_80" and other GPUs. Out: a TVM target and what schedules
+must know of it.
 Anything else is refused with the list of what there is.
 """
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -46,47 +48,116 @@ class CpuTarget:
 
 
 GPU_ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
-"""NVIDIA's compute capabilities that CUDA 13 compiles for: T4, A100, RTX 30, L4, H100, B200, RTX 50."""
+"""Some of NVIDIA's compute capabilities: T4, A100, RTX 30, L4, H100, B200, RTX 50."""
+
+CUDA = "cuda"
+"""The GPUs of this machine, whatever they are."""
+
+OPENCL = "opencl"
+"""Runs the TensorIR for GPUs where there is none; for tests."""
+
+_MIN_CAPABILITY = 75
 
 
 @dataclass(frozen=True, slots=True)
 class GpuTarget:
-    """A GPU that kernels are compiled for.
+    """GPUs that kernels are compiled for.
 
     Args:
-        name: as the user gave it.
         kind: "cuda", or "opencl" for running the same TensorIR where there is no GPU.
-        arch: NVIDIA's name of the compute capability, e.g. "sm_90"; "" for OpenCL.
+        architectures: NVIDIA's names of compute capabilities, in order; none for OpenCL.
     """
 
-    name: str
     kind: str
-    arch: str
+    architectures: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What `gpu_target` takes."""
+        return ",".join(self.architectures) or self.kind
 
     def tvm_target(self) -> Any:
         """The TVM target, with a host function for this machine's kind of CPU."""
         import tvm
 
-        if self.kind == "opencl":
+        if self.kind == OPENCL:
             return tvm.target.Target({"kind": "opencl"}, host="llvm")
-        facts = {"kind": "cuda", "arch": self.arch, "max_num_threads": 1024}
+        facts = {"kind": "cuda", "arch": self.architectures[0], "max_num_threads": 1024}
         return tvm.target.Target(facts, host="llvm")
 
 
+def is_gpu(name: str) -> bool:
+    """Whether a target's name is that of GPUs.
+
+    Args:
+        name: of a target.
+    """
+    return name == OPENCL or name.startswith("sm_")
+
+
+@lru_cache(maxsize=64)
 def gpu_target(name: str) -> GpuTarget:
     """The target of a name.
 
     Args:
-        name: a compute capability such as "sm_90", or "opencl".
+        name: compute capabilities such as "sm_90" or "sm_80,sm_90", or "opencl".
 
     Raises:
         ArgumentError: the name is unknown.
     """
-    if name == "opencl":
-        return GpuTarget(name, "opencl", "")
-    if name not in GPU_ARCHITECTURES:
-        raise ArgumentError(f"target: expected one of {', '.join(GPU_ARCHITECTURES)}, got {name!r}")
-    return GpuTarget(name, "cuda", name)
+    if name == OPENCL:
+        return GpuTarget(OPENCL, ())
+    found = name.split(",")
+    for each in found:
+        capability(each)
+    return GpuTarget(CUDA, tuple(sorted(set(found), key=capability)))
+
+
+def capability(architecture: str) -> int:
+    """The compute capability of an architecture: 90 of "sm_90".
+
+    Args:
+        architecture: its name.
+
+    Raises:
+        ArgumentError: it is none, or too old for CUDA 13.
+    """
+    number = architecture.removeprefix("sm_")
+    is_known = architecture.startswith("sm_") and number.isdecimal()
+    if not is_known or int(number) < _MIN_CAPABILITY:
+        raise ArgumentError(
+            f"target: expected a GPU such as {', '.join(GPU_ARCHITECTURES)}, got {architecture!r}"
+        )
+    return int(number)
+
+
+def split_target(target: str | Sequence[str]) -> tuple[str | None, str | None]:
+    """The CPU and the GPUs of a target that may name several.
+
+    Args:
+        target: a name, or several, as a list or with commas between.
+
+    Returns:
+        A name for `cpu_target`, and one for `gpu_target`; None where there is none.
+
+    Raises:
+        ArgumentError: a name is unknown, or there are none, or two CPUs.
+    """
+    names = (
+        target.split(",") if isinstance(target, str) else [n for t in target for n in t.split(",")]
+    )
+    gpus = [name for name in names if is_gpu(name)]
+    cpus = [name for name in names if not is_gpu(name)]
+    for name in cpus:
+        if name not in target_names():
+            raise ArgumentError(
+                f"target: expected {', '.join(sorted(target_names()))}, {CUDA} or a GPU such as "
+                f"{', '.join(GPU_ARCHITECTURES)}, got {name!r}"
+            )
+    if len(set(cpus)) > 1 or not names:
+        raise ArgumentError(f"target: expected one CPU at most, and any GPUs, got {names}")
+    gpu = gpu_target(",".join(gpus)).name if gpus else None
+    return (cpus[0] if cpus else None), gpu
 
 
 def target_names() -> tuple[str, ...]:
