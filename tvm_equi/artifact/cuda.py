@@ -1,19 +1,310 @@
-"""Placeholder until the engineer of this module writes it: replace the whole file."""
+"""CUDA source -> machine code for several GPUs, and the libraries that run it.
+
+In: source that TVM generated. Out: a fat binary with machine code for each architecture, and PTX
+for the last of them. NVIDIA's run-time compiler (NVRTC) does it where its Python packages are,
+else `nvcc`; neither needs a GPU.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tvm_equi.artifact import nvrtc
+from tvm_equi.errors import ArgumentError, ArtifactError
+from tvm_equi.schedule.targets import capability
+
+COMPILER_VARIABLE = "TVM_EQUI_CUDA_COMPILER"
+"""Environment variable: "nvrtc", "nvcc" or the path of an nvcc; by default what is found first."""
+
+DRIVER, RUNTIME = "libcuda.so.1", "libcudart.so.13"
+MIN_DRIVER = 13000
+"""CUDA's version that the driver must support; code of CUDA 13 runs on no driver of CUDA 12."""
+
+_PRELUDE = """
+#ifdef __CUDACC_RTC__
+typedef signed char int8_t;
+typedef unsigned char uint8_t;
+typedef short int16_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long int64_t;
+typedef unsigned long uint64_t;
+#else
+#include <cstdint>
+#endif
+"""
+"""Types that TVM's code names; its own prelude needs headers that NVRTC does not bring."""
+
+_TVM_PRELUDE = re.compile(
+    r"^#ifdef __CUDACC_RTC__\n.*?^#else\n.*?^#endif\n", re.DOTALL | re.MULTILINE
+)
+_BOUNDS = re.compile(r"__launch_bounds__\((\d+)\)")
+_USAGE = re.compile(
+    r"Compiling entry function '(\w+)' for '\w+'\n.*\n.*?(\d+) bytes stack frame, "
+    r"(\d+) bytes spill stores, (\d+) bytes spill loads\n.*Used (\d+) registers(.*)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A compiler of CUDA source.
+
+    Args:
+        kind: "nvrtc" or "nvcc".
+        version: of CUDA, such as "13.0".
+        path: of nvcc; "" for NVRTC.
+        capabilities: that it compiles for.
+    """
+
+    kind: str
+    version: str
+    path: str
+    capabilities: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What ptxas reports of a kernel.
+
+    Args:
+        kernel: its name.
+        registers: of a thread.
+        spill_store_bytes: of a thread, stored where registers did not suffice.
+        spill_load_bytes: of a thread, loaded again.
+        shared_bytes: of a block.
+    """
+
+    kernel: str
+    registers: int
+    spill_store_bytes: int
+    spill_load_bytes: int
+    shared_bytes: int
+
+
+def prepared(source: str) -> str:
+    """The source without headers that NVRTC lacks, and with all registers for one block.
+
+    Without a second number in its launch bounds, ptxas keeps registers free for more blocks, and
+    spills.
+
+    Args:
+        source: that TVM generated.
+
+    Raises:
+        ArtifactError: it does not begin as TVM's does.
+    """
+    found, count = _TVM_PRELUDE.subn(lambda _: _PRELUDE, source, count=1)
+    if not count:
+        raise ArtifactError(
+            "build: expected CUDA source as TVM 0.27 generates it, got another prelude; "
+            "pip install apache-tvm==0.27.0.post1"
+        )
+    return _BOUNDS.sub(r"__launch_bounds__(\1, 1)", found)
 
 
 def fatbin(source: str, architectures: Sequence[str]) -> bytes:
-    """Placeholder."""
-    raise NotImplementedError
+    """Machine code for each architecture, and PTX for the last.
+
+    Args:
+        source: that TVM generated.
+        architectures: such as "sm_90".
+
+    Raises:
+        ArgumentError: an environment variable that names no compiler.
+        ArtifactError: no compiler, one that does not know an architecture, or refuses the source.
+    """
+    chosen = compiler()
+    numbers = sorted({capability(name) for name in architectures})
+    unknown = [f"sm_{n}" for n in numbers if n not in chosen.capabilities]
+    if unknown:
+        known = ", ".join(f"sm_{n}" for n in chosen.capabilities)
+        raise ArtifactError(
+            f"build: target: expected architectures that {chosen.kind} {chosen.version} knows "
+            f"({known}), got {', '.join(unknown)}"
+        )
+    text = prepared(source)
+    if chosen.kind == "nvrtc":
+        return nvrtc.fatbin(text, numbers, include_folder())
+    options = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in numbers]
+    options.append(f"-gencode=arch=compute_{numbers[-1]},code=compute_{numbers[-1]}")
+    return _run_nvcc(chosen, text, ["-fatbin", *options])[0]
+
+
+def usage(source: str, architecture: str) -> list[Usage]:
+    """What each kernel takes of a GPU.
+
+    Args:
+        source: that TVM generated.
+        architecture: such as "sm_90".
+
+    Raises:
+        ArgumentError: an environment variable that names no compiler.
+        ArtifactError: no compiler, or source that it refuses.
+    """
+    chosen, text = compiler(), prepared(source)
+    if chosen.kind == "nvrtc":
+        log = nvrtc.cubin(text, capability(architecture), include_folder(), verbose=True)[1]
+    else:
+        log = _run_nvcc(chosen, text, ["-cubin", f"-arch={architecture}", "-Xptxas=-v"])[1]
+    found = []
+    for name, _, stores, loads, registers, rest in _USAGE.findall(log):
+        shared = re.search(r"(\d+) bytes smem", rest)
+        found.append(
+            Usage(name, int(registers), int(stores), int(loads), int(shared[1]) if shared else 0)
+        )
+    return found
+
+
+def compiler() -> Compiler:
+    """The compiler that is used.
+
+    Raises:
+        ArgumentError: an environment variable that names no compiler.
+        ArtifactError: there is none.
+    """
+    return _compiler(os.environ.get(COMPILER_VARIABLE, ""))
+
+
+@lru_cache(maxsize=8)
+def _compiler(wanted: str) -> Compiler:
+    if wanted not in ("", "nvrtc", "nvcc") and shutil.which(wanted) is None:
+        raise ArgumentError(
+            f"build: {COMPILER_VARIABLE}: expected nvrtc, nvcc or the path of an nvcc, "
+            f"got {wanted!r}"
+        )
+    if wanted in ("", "nvrtc") and (version := nvrtc.version()):
+        return Compiler("nvrtc", version, "", nvrtc.capabilities())
+    path = _find_nvcc(wanted) if wanted != "nvrtc" else None
+    if path is None:
+        raise ArtifactError(
+            "build: expected a CUDA compiler, got none; pip install 'tvm_equi[cuda]', or put nvcc "
+            "on the PATH"
+        )
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+    known = subprocess.run([path, "--list-gpu-code"], capture_output=True, text=True, check=False)
+    release = re.search(r"release ([\d.]+)", said)
+    numbers = sorted({int(n) for n in re.findall(r"sm_(\d+)\b", known.stdout)})
+    return Compiler("nvcc", release[1] if release else "unknown", path, tuple(numbers))
+
+
+def _find_nvcc(wanted: str) -> str | None:
+    """The path of an nvcc: the one that is named, on the PATH, or of a toolkit."""
+    if wanted not in ("", "nvcc"):
+        return shutil.which(wanted)
+    folders = [os.environ.get("CUDA_HOME", ""), "/usr/local/cuda", str(package_folder() or "")]
+    found = [shutil.which("nvcc", path=f"{folder}/bin") for folder in folders if folder]
+    return shutil.which("nvcc") or next((path for path in found if path), None)
+
+
+def _run_nvcc(chosen: Compiler, text: str, options: list[str]) -> tuple[bytes, str]:
+    """What nvcc makes of source, and what it says.
+
+    Raises:
+        ArtifactError: it fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file, out = Path(folder) / "kernel.cu", Path(folder) / "kernel.bin"
+        file.write_text(text, encoding="utf-8")
+        command = [chosen.path, "-w", "-O3", *options, "-o", str(out), str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ArtifactError(
+                f"build: expected nvcc {chosen.version} to compile a kernel, got: "
+                f"{done.stderr.strip()[:2000]}"
+            )
+        return out.read_bytes(), done.stderr
 
 
 def digest() -> str:
-    """Placeholder."""
-    return "none"
+    """The compiler and its version, for keys of caches."""
+    chosen = compiler()
+    return f"{chosen.kind} {chosen.version}"
 
 
+def package_folder() -> Path | None:
+    """The folder of NVIDIA's Python packages for CUDA 13, None where there are none."""
+    spec = importlib.util.find_spec("nvidia")
+    for location in (spec.submodule_search_locations if spec else None) or ():
+        if (folder := Path(location) / "cu13").is_dir():
+            return folder
+    return None
+
+
+def include_folder() -> str:
+    """The folder of CUDA's headers, which code in half precision needs; "" where there is none."""
+    folders = [package_folder(), os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
+    found = [Path(folder) / "include" for folder in folders if folder]
+    return next((str(path) for path in found if (path / "cuda_fp16.h").exists()), "")
+
+
+def missing_runtime() -> list[str]:
+    """Shared libraries that kernels need at run time and that this machine lacks."""
+    return [name for name in (DRIVER, RUNTIME) if _open(name) is None]
+
+
+def driver_version() -> int:
+    """CUDA's version that the driver supports, such as 13000; 0 without a driver."""
+    library = _open(DRIVER)
+    version = ctypes.c_int(0)
+    if library is None or library.cuDriverGetVersion(ctypes.byref(version)):
+        return 0
+    return version.value
+
+
+@lru_cache(maxsize=1)
 def preload_runtime() -> None:
-    """Placeholder."""
+    """Loads CUDA's runtime, and TVM's runtime for it, which libraries of kernels need.
+
+    Raises:
+        ArtifactError: a library is missing, or the driver is too old.
+    """
+    version = driver_version()
+    if not version:
+        raise ArtifactError(f"load: expected {DRIVER}, got none; install NVIDIA's driver")
+    if version < MIN_DRIVER:
+        raise ArtifactError(
+            "load: expected a driver for CUDA 13 (580 or newer), got one for CUDA "
+            f"{version // 1000}.{version % 1000 // 10}; update NVIDIA's driver"
+        )
+    if _open(RUNTIME) is None:
+        raise ArtifactError(f"load: expected {RUNTIME}, got none; pip install 'tvm_equi[cuda]'")
+    path = runtime_library()
+    if path is None:
+        raise ArtifactError(
+            "load: expected libtvm_runtime_cuda.so in the tvm package, got none; install a wheel "
+            "of apache-tvm with CUDA"
+        )
+    ctypes.CDLL(str(path.with_name("libtvm_runtime.so")), mode=ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+
+
+def runtime_library() -> Path | None:
+    """TVM's runtime for CUDA, None where the wheel has none."""
+    spec = importlib.util.find_spec("tvm")
+    for location in (spec.submodule_search_locations if spec else None) or ():
+        if (path := Path(location) / "lib" / "libtvm_runtime_cuda.so").exists():
+            return path
+    return None
+
+
+def _open(name: str) -> ctypes.CDLL | None:
+    """A shared library of the system or of NVIDIA's Python packages, None where it is missing."""
+    folder = package_folder()
+    for candidate in (name, str(folder / "lib" / name) if folder else ""):
+        try:
+            if candidate:
+                return ctypes.CDLL(candidate, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            continue
+    return None

@@ -19,6 +19,9 @@ operands, addresses and loads on their way."""
 NODE_INPUTS = {"float32": 32, "float64": 16}
 """Elements of a node's operands that a thread keeps."""
 
+REDUCE_ELEMENTS = {"float32": 5 << 10, "float64": 5 << 9}
+"""Elements of shared memory for sums over lanes: 20 of the 48 KiB that a block has at least."""
+
 
 def decide(kernel: Kernel, dtype: str, target: GpuTarget) -> GpuDecisions:
     """The rule's decisions for a kernel.
@@ -32,6 +35,7 @@ def decide(kernel: Kernel, dtype: str, target: GpuTarget) -> GpuDecisions:
     return GpuDecisions(
         sums=SUMS.get(dtype, SUMS["float32"]),
         node_inputs=NODE_INPUTS.get(dtype, NODE_INPUTS["float32"]),
+        reduce_elements=REDUCE_ELEMENTS.get(dtype, REDUCE_ELEMENTS["float32"]),
         exact_constants=target.kind == "opencl",
     )
 

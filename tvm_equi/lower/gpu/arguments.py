@@ -25,8 +25,8 @@ ORDER = (
     "part_nodes",
     "part_ends",
 )
-"""Names of the arrays of an order, all int64. A *segment* is a run of edges of one node; a node with
-many edges has several, its *parts*, whose sums are added up at the end."""
+"""Names of the arrays of an order, all int64. A *segment* is a run of edges of one node; a node
+with many edges has several, its *parts*, whose sums are added up at the end."""
 
 __all__ = ["ORDER", "argument_names", "copied_inputs", "copy_name", "parts_name", "summed_outputs"]
 

@@ -19,7 +19,7 @@ class GpuDecisions:
         node_inputs: elements of a node's operands that a thread keeps in registers.
         tile: rows or edges between two barriers.
         table_bytes: shared memory of a block for tables of combined coefficients.
-        reduce_bytes: shared memory of a block for sums over lanes.
+        reduce_elements: of shared memory of a block, for sums over lanes.
         min_table_lanes: with fewer lanes, each thread combines its coefficients itself.
         matrix_tile: (rows, columns, depth) of the block of a product with a shared matrix.
         matrix_thread: (rows, columns) of it that a thread computes.
@@ -33,8 +33,8 @@ class GpuDecisions:
     node_inputs: int = 32
     tile: int = 32
     table_bytes: int = 24 << 10
-    reduce_bytes: int = 20 << 10
+    reduce_elements: int = 5 << 10
     min_table_lanes: int = 8
-    matrix_tile: tuple[int, int, int] = (64, 64, 16)
+    matrix_tile: tuple[int, int, int] = (64, 64, 8)
     matrix_thread: tuple[int, int] = (4, 4)
     exact_constants: bool = False

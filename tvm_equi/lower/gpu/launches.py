@@ -159,30 +159,56 @@ def _walks(
             kinds.setdefault(key, []).append(Item(number, step))
     found: list[Launch] = []
     for (lane, extent, loop, _), items in kinds.items():
-        for part in _packed(form, items, decisions):
+        most = _most_lanes(form, items, lane, decisions)
+        for part in _packed(form, items, min(extent, most), decisions):
             by_node = any(
                 kernel.operand(name).rows in NODE_ROWS for i in part for name in i.step.operands
             )
             number = group + len(found)
-            for start in range(0, extent, decisions.max_lanes):
-                lanes = min(decisions.max_lanes, extent - start)
+            for start in range(0, extent, most):
+                lanes = min(most, extent - start)
                 found.append(
                     Walk(bundle.contraction, tuple(part), lane, start, lanes, loop, by_node, number)
                 )
     return found
 
 
-def _packed(form: Contraction, items: list[Item], decisions: GpuDecisions) -> list[list[Item]]:
-    """The items in parts whose registers suffice; all steps of a path stay together.
+def _lane_sums(form: Contraction, items: list[Item], lane: str) -> dict[tuple[str, int], int]:
+    """The components of each output segment whose lanes are summed."""
+    found: dict[tuple[str, int], int] = {}
+    for item in items:
+        path, slot = form.paths[item.path], item.step.output
+        if lane not in letters(path, path.channels[slot]):
+            segment = path.segments[slot]
+            found[item.step.target, segment] = form.operands[slot].segments[segment].dim
+    return found
+
+
+def _most_lanes(form: Contraction, items: list[Item], lane: str, decisions: GpuDecisions) -> int:
+    """The most lanes with which shared memory holds a row's sums over lanes, for every output."""
+    if not lane:
+        return decisions.max_lanes
+    widest = max(_lane_sums(form, items, lane).values(), default=0)
+    if not widest:
+        return decisions.max_lanes
+    fitting = decisions.reduce_elements // widest - 1  # each sum takes an odd number
+    return max(1, min(decisions.max_lanes, fitting - fitting % 32 or fitting))
+
+
+def _packed(
+    form: Contraction, items: list[Item], lanes: int, decisions: GpuDecisions
+) -> list[list[Item]]:
+    """The items in parts that registers and shared memory suffice for; paths stay whole.
 
     A thread keeps its sums. Where threads have few neighbours, each combines coefficients itself,
-    and what it reads is kept too.
+    and what it reads is kept too. Shared memory holds the sums over lanes.
     """
     by_path: dict[int, list[Item]] = {}
     for item in sorted(items, key=lambda i: form.paths[i.path].segments):
         by_path.setdefault(item.path, []).append(item)
     parts: list[list[Item]] = []
     kept: dict[tuple[str, int], int] = {}
+    laned: dict[tuple[str, int], int] = {}
     for number, some in by_path.items():
         path, sizes = form.paths[number], {}
         lane = lane_letter(form, path, some[0].step.output)
@@ -192,9 +218,13 @@ def _packed(form: Contraction, items: list[Item], decisions: GpuDecisions) -> li
                 if slot == item.step.output or is_alone:
                     segment = path.segments[slot]
                     sizes[name, segment] = form.operands[slot].segments[segment].dim
-        if not parts or sum((kept | sizes).values()) > decisions.sums:
+        sums = _lane_sums(form, some, lane) if lanes > 1 else {}
+        shared = sum((laned | sums).values()) * (lanes | 1)
+        is_full = sum((kept | sizes).values()) > decisions.sums
+        if not parts or is_full or shared > decisions.reduce_elements:
             parts.append([])
-            kept = {}
+            kept, laned = {}, {}
         parts[-1] += some
         kept |= sizes
+        laned |= sums
     return parts

@@ -12,7 +12,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tvm_equi.algebra.contraction import Operand
+from tvm_equi.algebra.contraction import Operand, Rows
 from tvm_equi.algebra.convolution import NODE_ROWS, is_convolution, pass_order
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.lower.gpu.arguments import (
@@ -61,7 +61,9 @@ class GpuLowering:
             tirx.Var(name, "int64")
             for name in ("num_rows", "num_chunks", "num_segments", "num_parts")
         )
-        self.counts = {rows: tirx.Var(f"num_{rows}s", "int64") for rows in NODE_ROWS}
+        self.counts: dict[Rows, Any] = {
+            rows: tirx.Var(f"num_{rows}s", "int64") for rows in NODE_ROWS
+        }
         self.counts["row"] = self.num_rows
         self.sum_dtype = accumulator(dtype)
         self.arguments: dict[str, Any] = {}

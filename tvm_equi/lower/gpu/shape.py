@@ -57,13 +57,13 @@ def shape(
         and table_entries * element <= decisions.table_bytes
     )
     row_bytes = table_entries * element if has_tables else 0
-    sum_bytes = num_sums * (lanes | 1) * element
+    sum_elements = num_sums * (lanes | 1)
     tile = decisions.tile if has_tables or num_sums else 1
 
     def fits() -> bool:
         rows = slots * tile
         return rows * row_bytes <= decisions.table_bytes and (
-            rows * sum_bytes <= decisions.reduce_bytes
+            rows * sum_elements <= decisions.reduce_elements
         )
 
     while tile > 1 and not fits():

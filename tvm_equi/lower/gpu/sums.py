@@ -3,11 +3,11 @@
 In: the items of a launch. Out: for each output segment how it is kept, and TensorIR that adds to
 it. A sum has one order, whatever the device does: no atomics.
 
-    kept        which outputs                                       written
-    registers   of a node or shared, without the loop letter        after the segment, or all rows
-    registers   of a row, added to more than once                   after the row
-    lanes       of a row, without letters                           after the tile, summed over lanes
-    memory      all others                                          at once, or added to
+    kept        which outputs                                   written
+    registers   of a node or shared, without the loop letter    after the segment, or all rows
+    registers   of a row, added to more than once               after the row
+    lanes       of a row, without letters                       after the tile, summed over lanes
+    memory      all others                                      at once, or added to
 """
 
 from __future__ import annotations

@@ -130,33 +130,22 @@ def write(
     add: bool = False,
 ) -> None:
     """Stores, or adds, every component of a channel; of a node that has parts, to its part."""
-    place = (memory.operands[name], segment, channel)
-    where = (memory.buffers[name], lead(memory, name, at))
+    operand, dtype = memory.operands[name], memory.dtype
+
+    def write_to(buffer: Any, first: tuple[Expr, ...]) -> None:
+        for k, value in enumerate(values):
+            index = (*first, column(operand, segment, channel, k))
+            save(buffer, index, load(buffer, index, dtype) + value if add else value, dtype)
+
+    first = lead(memory, name, at)
     if name not in memory.parts:
-        _write_to(*where, *place, values, memory.dtype, add=add)
+        write_to(memory.buffers[name], first)
         return
     with T.If(at.part < 0):
         with T.Then():
-            _write_to(*where, *place, values, memory.dtype, add=add)
+            write_to(memory.buffers[name], first)
         with T.Else():
-            _write_to(memory.parts[name], (at.part,), *place, values, memory.dtype, add=add)
-
-
-def _write_to(
-    buffer: Any,
-    first: tuple[Expr, ...],
-    operand: Operand,
-    segment: int,
-    channel: Expr,
-    values: Sequence[Expr],
-    dtype: str,
-    *,
-    add: bool,
-) -> None:
-    """Stores, or adds, every component of a channel to a row of a buffer."""
-    for k, value in enumerate(values):
-        index = (*first, column(operand, segment, channel, k))
-        save(buffer, index, load(buffer, index, dtype) + value if add else value, dtype)
+            write_to(memory.parts[name], (at.part,))
 
 
 def load(buffer: Any, index: tuple[Expr, ...], dtype: str) -> Expr:

@@ -1,0 +1,168 @@
+"""CUDA source to machine code by either compiler, and what is said where something is missing."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lower.test_primfunc import product
+from tvm_equi.artifact import cuda, nvrtc
+from tvm_equi.artifact.codegen import assembly, build
+from tvm_equi.errors import ArgumentError, ArtifactError
+
+KERNEL = product("uvu", (5, 1, 5), "row")
+FAKE = Path(__file__).parent.parent / "fake_cuda" / "cuda.c"
+
+SPILLING = """
+#ifdef __CUDACC_RTC__
+#else
+#endif
+extern "C" __global__ void __launch_bounds__(1024) crowded(float* x) {
+  float a[200];
+  for (int i = 0; i < 200; ++i) a[i] = x[i * 1024 + threadIdx.x];
+  for (int k = 0; k < 9; ++k) {
+    #pragma unroll
+    for (int i = 0; i < 200; ++i) a[i] = a[i] * a[(i * 7 + 3) % 200] + x[k];
+  }
+  #pragma unroll
+  for (int i = 0; i < 200; ++i) x[i * 1024 + threadIdx.x] = a[i];
+}
+"""
+
+
+def has(kind: str) -> bool:
+    return bool(nvrtc.version()) if kind == "nvrtc" else cuda._find_nvcc("nvcc") is not None
+
+
+@pytest.fixture(params=["nvrtc", "nvcc"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The compiler that is used."""
+    if not has(request.param):
+        pytest.skip(f"{request.param} is not installed")
+    monkeypatch.setenv(cuda.COMPILER_VARIABLE, request.param)
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def source() -> str:
+    return assembly(KERNEL, "float32", "sm_80,sm_90")
+
+
+def test_fat_binary(kind: str, source: str) -> None:
+    assert cuda.compiler().kind == kind
+    assert cuda.digest() == f"{kind} {cuda.compiler().version}"
+    data = cuda.fatbin(source, ("sm_90", "sm_80"))
+    assert data.startswith(b"\x50\xed\x55\xba")
+    assert len(data) > len(cuda.fatbin(source, ("sm_90",)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision(kind: str, dtype: str) -> None:
+    if kind == "nvrtc" and not cuda.include_folder():
+        pytest.skip("needs CUDA's headers")
+    assert cuda.fatbin(assembly(KERNEL, dtype, "sm_80"), ("sm_80",))
+
+
+def test_usage(kind: str, source: str) -> None:
+    found = cuda.usage(source, "sm_90")
+    assert len(found) == source.count("__global__") // 2
+    assert all(0 < used.registers <= 255 and used.spill_store_bytes == 0 for used in found)
+    (crowded,) = cuda.usage(SPILLING, "sm_80")
+    assert crowded.kernel == "crowded"
+    assert crowded.registers <= 64
+    assert min(crowded.spill_store_bytes, crowded.spill_load_bytes) > 0
+
+
+def test_prepared(source: str) -> None:
+    text = cuda.prepared(source)
+    assert "<cuda/std" not in text
+    assert "__launch_bounds__(256)" in source
+    assert "__launch_bounds__(256, 1)" in text
+    with pytest.raises(ArtifactError, match=r"expected CUDA source as TVM 0\.27 generates it"):
+        cuda.prepared("int x;")
+
+
+def test_unknown_architecture(kind: str, source: str) -> None:
+    with pytest.raises(ArtifactError, match=rf"{kind} [\d.]+ knows \(sm_.*\), got sm_79$"):
+        cuda.fatbin(source, ("sm_80", "sm_79"))
+
+
+def test_refused_source(kind: str) -> None:
+    with pytest.raises(ArtifactError, match="to compile a kernel, got: "):
+        cuda.fatbin("#ifdef __CUDACC_RTC__\n#else\n#endif\nfloat x = ;", ("sm_80",))
+
+
+def test_cache_holds_the_library(kind: str) -> None:
+    entry = build(KERNEL, "float32", "sm_90,sm_80")
+    assert entry.manifest["target"] == "sm_80,sm_90"
+    assert b"\x50\xed\x55\xba" in entry.library.read_bytes()
+    assert build(KERNEL, "float32", "sm_80,sm_90").library == entry.library
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    cuda._compiler.cache_clear()
+    yield
+    cuda._compiler.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.delenv(cuda.COMPILER_VARIABLE, raising=False)
+    monkeypatch.setattr(nvrtc, "version", lambda: "")
+    monkeypatch.setattr(cuda, "_find_nvcc", lambda wanted: None)
+    with pytest.raises(
+        ArtifactError, match=r"got none; pip install 'tvm_equi\[cuda\]', or"
+    ):
+        cuda.fatbin(source, ("sm_80",))
+
+
+@pytest.mark.usefixtures("fresh")
+def test_wrong_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cuda.COMPILER_VARIABLE, "/no/such/nvcc")
+    with pytest.raises(ArgumentError, match="expected nvrtc, nvcc or the path of an nvcc, got"):
+        cuda.compiler()
+
+
+def driver(folder: Path, version: int) -> Path:
+    """A driver of a CUDA version."""
+    path = folder / cuda.DRIVER
+    text = FAKE.read_text().replace("*version = 13000", f"*version = {version}")
+    (folder / "driver.c").write_text(text)
+    command = ["gcc", "-shared", "-fPIC", "-DDRIVER", "-o", str(path), str(folder / "driver.c")]
+    subprocess.run(command, check=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("version", "has_runtime", "message"),
+    [
+        (0, True, "expected libcuda.so.1, got none; install NVIDIA's driver"),
+        (12080, True, r"expected a driver for CUDA 13 \(580 or newer\), got one for CUDA 12.8;"),
+        (13000, False, r"expected libcudart.so.13, got none; pip install 'tvm_equi\[cuda\]'"),
+    ],
+)
+def test_what_is_missing_at_run_time(
+    version: int,
+    has_runtime: bool,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ctypes
+
+    library = ctypes.CDLL(str(driver(tmp_path, version))) if version else None
+    found = {cuda.DRIVER: library, cuda.RUNTIME: object() if has_runtime else None}
+    monkeypatch.setattr(cuda, "_open", found.get)
+    cuda.preload_runtime.cache_clear()
+    with pytest.raises(ArtifactError, match=f"^load: {message}"):
+        cuda.preload_runtime()
+    assert cuda.missing_runtime() == [name for name, there in found.items() if there is None]
+    assert cuda.driver_version() == version
+
+
+def test_runtime_of_tvm_is_in_the_wheel() -> None:
+    path = cuda.runtime_library()
+    assert path is not None
+    assert path.name == "libtvm_runtime_cuda.so"

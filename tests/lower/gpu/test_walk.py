@@ -1,0 +1,135 @@
+"""Walks over rows and edges equal the oracle, thread after thread; barriers are for all threads."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.lower.gpu.helpers import assert_close, cuda_kernels, outputs, random_inputs
+from tests.lower.test_convolution import COUNTS, EDGES, random_edges
+from tests.lower.test_primfunc import derivatives, product
+from tvm_equi.algebra.convolution import convolution_kernel, passes, stages
+from tvm_equi.algebra.evaluate import Nodes, evaluate
+from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.lower.gpu.decisions import GpuDecisions
+from tvm_equi.runtime.device_order import MIN_SEGMENT
+
+ALONE = GpuDecisions(min_table_lanes=1000)
+"""Every thread combines its coefficients itself, so that none waits for another."""
+
+
+def check(
+    kernel: Kernel,
+    edges: torch.Tensor = EDGES,
+    counts: tuple[int, int] = COUNTS,
+    decisions: GpuDecisions = ALONE,
+    chunks: int = 3,
+    *,
+    alone: bool = False,
+) -> None:
+    inputs = random_inputs(kernel, edges.shape[1], counts)
+    nodes = {
+        name: Nodes(edges[side].numpy(), counts[side])
+        for side, name in enumerate(("sender", "receiver"))
+    }
+    wanted = evaluate(kernel, inputs, nodes)
+    for part in passes(kernel):
+        found = outputs(part.kernel, decisions, inputs, edges, counts, chunks, alone=alone)
+        assert_close(found, [wanted[number] for number in part.outputs])
+
+
+@pytest.mark.parametrize("weight_rows", ["row", "shared"])
+@pytest.mark.parametrize(
+    ("mode", "muls"), [("uvu", (3, 11, 3)), ("uuu", (9, 9, 9)), ("uvv", (3, 20, 20))]
+)
+def test_edges(mode: str, muls: tuple[int, int, int], weight_rows: str) -> None:
+    kernel = convolution_kernel(product(mode, muls, weight_rows))  # type: ignore[arg-type]
+    for one in derivatives(kernel)[:2]:
+        check(one)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sums": 1},
+        {"max_lanes": 2},
+        {"node_inputs": 0},
+        {"block_threads": 1},
+        {"sums": 1, "max_lanes": 3},
+    ],
+    ids=str,
+)
+def test_decisions_change_no_result(change: dict[str, int]) -> None:
+    """Several launches add to the same nodes, rows and shared values."""
+    for weight_rows in ("row", "shared"):
+        kernel = convolution_kernel(product("uuu", (5, 5, 5), weight_rows))  # type: ignore[arg-type]
+        for one in derivatives(kernel)[:2]:
+            check(one, decisions=replace(ALONE, **change))
+
+
+@pytest.mark.parametrize(("mul", "v", "tile"), [(3, 1, 8), (2, 3, 1)])
+def test_tables_in_blocks_of_one_thread(mul: int, v: int, tile: int) -> None:
+    """Each channel has a launch, which adds its part of the gradient to y."""
+    decisions = GpuDecisions(block_threads=1, max_lanes=1, min_table_lanes=1, tile=tile)
+    for weight_rows in ("row", "shared"):
+        kernel = product("uvu", (mul, v, mul), weight_rows)  # type: ignore[arg-type]
+        check(convolution_kernel(kernel), decisions=decisions, alone=True)
+        for one in derivatives(kernel)[:2]:
+            inputs = random_inputs(one, 11)
+            found = outputs(one, decisions, inputs, alone=True)
+            assert_close(found, evaluate(one, inputs))
+    backward = derivatives(convolution_kernel(product("uvu", (mul, v, mul), "row")))[1]
+    check(backward, decisions=decisions, alone=True)
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 7, 50])
+def test_chunks_of_shared_outputs(chunks: int) -> None:
+    gradient = derivatives(convolution_kernel(product("uuu", (5, 5, 5), "shared")))[1]
+    check(gradient, chunks=chunks)
+    rows = derivatives(product("uuu", (5, 5, 5), "shared"))[1]
+    inputs = random_inputs(rows, 11)
+    assert_close(outputs(rows, ALONE, inputs, chunks=chunks), evaluate(rows, inputs))
+
+
+def test_nodes_in_several_parts() -> None:
+    edges = random_edges(400, 9, 8, 3)
+    edges[:, 50:330] = torch.tensor([[3], [6]])
+    assert 2 * MIN_SEGMENT < 280
+    for weight_rows in ("row", "shared"):
+        kernel = convolution_kernel(product("uuu", (5, 5, 5), weight_rows))  # type: ignore[arg-type]
+        for one in derivatives(kernel)[:2]:
+            check(one, edges, (9, 10))
+
+
+def test_edges_of_nodes_that_are_not_there() -> None:
+    """An edge to none counts for nothing."""
+    kernel = stages(product("uuu", (5, 5, 5), "row")).edges
+    edges = random_edges(200, 9, 8, 5)
+    edges[1, ::3] = -1
+    edges[1, 1::3] = 10**12
+    inputs = random_inputs(kernel, 200, (9, 8))
+    kept = edges[:, 2::3]
+    nodes = {n: Nodes(kept[i].numpy(), (9, 8)[i]) for i, n in enumerate(("sender", "receiver"))}
+    rows = [kernel.operand(name).rows == "row" for name in kernel.inputs]
+    some = [a[2::3] if is_row else a for a, is_row in zip(inputs, rows, strict=True)]
+    found = outputs(kernel, ALONE, inputs, edges, (9, 8))
+    assert_close(found, evaluate(kernel, some, nodes))
+
+
+@pytest.mark.parametrize("weight_rows", ["row", "shared"])
+@pytest.mark.parametrize("mode", ["uvu", "uvuv", "uvw", "uuu"])
+def test_all_threads_meet_at_barriers(mode: str, weight_rows: str) -> None:
+    """None stands where only some threads come by; every loop around one is as long for all."""
+    muls = {"uvuv": (16, 3, 48), "uuu": (16, 16, 16)}.get(mode, (16, 1, 16))
+    whole = product(mode, muls, weight_rows)  # type: ignore[arg-type]
+    on_edges = [p.kernel for k in derivatives(stages(whole).edges)[:2] for p in passes(k)]
+    num_barriers = 0
+    for kernel in [*derivatives(whole)[:2], *on_edges]:
+        for function in cuda_kernels(kernel):
+            found = function.enclosing("__syncthreads()")
+            num_barriers += len(found)
+            for heads in found:
+                assert all(head.startswith("for (") for head in heads)
+                assert not any("threadIdx" in head for head in heads)
+            assert bool(function.shared) == bool(found)
+    assert bool(num_barriers) == (mode != "uuu")
