@@ -1,4 +1,4 @@
-"""Every workload's kernels compile for sm_80 and sm_90; ptxas reports what they take, and no spills."""
+"""Every workload's kernels compile for sm_80 and sm_90, and ptxas reports no spills."""
 
 import pytest
 

@@ -1,6 +1,7 @@
 """Whole functions: their launches as CUDA kernels, within the bounds of a device."""
 
-import numpy as np
+import re
+
 import pytest
 
 from tests.lower.gpu.helpers import (
@@ -18,11 +19,19 @@ from tvm_equi.algebra.evaluate import Nodes, evaluate
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.algebra.products import Instruction, WeightRows, tensor_product_kernel
 from tvm_equi.artifact.codegen import assembly
-from tvm_equi.lower.gpu.arguments import copied_inputs, summed_outputs
+from tvm_equi.lower.gpu.arguments import (
+    ORDER,
+    argument_names,
+    copied_inputs,
+    parts_name,
+    summed_outputs,
+)
 from tvm_equi.lower.gpu.decisions import GpuDecisions
 from tvm_equi.lower.gpu.launches import launches
 from tvm_equi.lower.gpu.lowering import lower_gpu
+from tvm_equi.lower.gpu.scalars import padded, wide_lanes
 from tvm_equi.lower.names import FUNCTION
+from tvm_equi.lower.roles import Roles
 from tvm_equi.schedule.gpu import decide
 from tvm_equi.schedule.targets import gpu_target
 
@@ -60,7 +69,17 @@ def check(kernel: Kernel, dtype: str = "float32") -> tuple[CudaKernel, ...]:
         assert 1 <= one.threads <= 1024
         assert sum(one.shared) <= SHARED_BYTES
         assert "atomic" not in one.body
+        check_barriers(one)
     return found
+
+
+def check_barriers(one: CudaKernel) -> None:
+    """None stands where only some threads come by; every loop around one is as long for all."""
+    barriers = one.enclosing("__syncthreads()")
+    assert bool(barriers) == bool(one.shared)
+    for heads in barriers:
+        assert all(head.startswith("for (") for head in heads)
+        assert not any("threadIdx" in head for head in heads)
 
 
 @pytest.mark.parametrize("weight_rows", ["row", "shared"])
@@ -92,10 +111,12 @@ def test_inner_kernels() -> None:
 def test_tables_are_read_16_bytes_at_a_time(dtype: str) -> None:
     vector = {"float32": "float4", "float64": "double2"}[dtype]
     for kernel in derivatives(product("uvu", (32, 1, 32), "row"))[:2]:
+        (form,) = kernel.contractions
         (walk,) = [one for one in check(kernel, dtype) if one.shared]
-        reads = walk.body.count(f"*({vector}*)(")
-        entries = {"float32": 4 + 4 + 12, "float64": 4 + 4 + 12}  # of the three paths, about
-        assert reads >= entries[dtype] // (4 if dtype == "float32" else 2)
+        patterns = [Roles(form, path, wanted="u").pattern for path in form.paths]
+        # Each table once, whatever is computed from it.
+        wanted = sum(padded(len(pattern), dtype) // wide_lanes(dtype) for pattern in patterns)
+        assert walk.body.count(f"*({vector}*)(") == wanted
     for few in (1, 7):  # threads that combine coefficients themselves
         alone = check(product("uvu", (few, 1, few), "row"), dtype)
         assert not any(one.shared for one in alone)
@@ -120,21 +141,14 @@ def test_high_degrees_and_many_channels_fit_shared_memory(mul: int, dtype: str) 
 def test_halves_are_stored_and_summed_in_float32(dtype: str) -> None:
     kernel = derivatives(stages(product("uvu", (8, 1, 8), "shared")).edges)[1]
     for part in passes(kernel):
-        function = lower_gpu(part.kernel, dtype, GpuDecisions())
-        text = function.script()
-        names = (*part.kernel.inputs, *part.kernel.outputs, *summed_outputs(part.kernel))
-        for name in names:
-            is_shared = part.kernel.operand(name).rows == "shared"
-            is_sum = is_shared and name in part.kernel.outputs
-            shape = r", \d+\), " if is_sum or not is_shared else r", *"
-            assert f"{name}: T.Buffer((" in text, shape
-            declared = text.split(f"{name}: T.Buffer(", 1)[1].split("align=", 1)[0]
-            assert ("float32" if is_sum else dtype) in declared
-        for name in summed_outputs(part.kernel):
-            declared = text.split(f"{name}_parts: T.Buffer(", 1)[1].split("align=", 1)[0]
-            assert '"float32"' in declared
-        kernels = cuda_kernels(part.kernel, dtype)
-        assert len(kernels) == num_kernels(part.kernel, dtype)
+        text = lower_gpu(part.kernel, dtype, GpuDecisions()).script()
+        found = dict(re.findall(r'(\w+): T\.Buffer\(\(.*?\), "(\w+)"', text))
+        partial = [n for n in part.kernel.outputs if part.kernel.operand(n).rows == "shared"]
+        wide = {*partial, *part.kernel.temporaries, *map(parts_name, summed_outputs(part.kernel))}
+        for name in argument_names(part.kernel):
+            narrow = "int64" if name in ORDER else dtype
+            assert found[name] == ("float32" if name in wide else narrow)
+        check(part.kernel, dtype)
 
 
 @pytest.mark.parametrize("target", ["sm_75", "sm_90,sm_120"])
@@ -163,4 +177,4 @@ def test_function() -> None:
     text = function.script()
     blocks = [line for line in text.splitlines() if "T.sblock(" in line and "root" not in line]
     assert [line.split('"')[1] for line in blocks] == ["zeros_1", "couple_2"]
-    assert np.all([text.count(thread) >= 2 for thread in ('"blockIdx.x"', '"threadIdx.x"')])
+    assert text.count('thread="blockIdx.x"') == text.count('thread="threadIdx.x"') == 2

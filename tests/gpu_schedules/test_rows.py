@@ -1,0 +1,58 @@
+"""Kernels on rows, run as OpenCL: every mode, weight kind, layout and derivative."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tests.lower.test_primfunc import MODES, derivatives, product
+from tvm_equi.algebra.products import WeightRows, linear_kernel
+
+Check = Callable[..., list[torch.Tensor]]
+
+WEIGHTED = [(*mode, kind) for mode in MODES for kind in ("row", "shared")]
+PLAIN = [(*mode, "none") for mode in MODES if "w" not in mode[0]]
+
+
+@pytest.mark.parametrize(("mode", "u", "v", "w", "weight_rows"), WEIGHTED + PLAIN)
+def test_equals_the_oracle(
+    mode: str, u: int, v: int, w: int, weight_rows: WeightRows, check: Check
+) -> None:
+    for kernel in derivatives(product(mode, (u, v, w), weight_rows)):
+        check(kernel)
+
+
+@pytest.mark.parametrize("mode", ["uvu", "uvw", "uuu", "uvu<v"])
+def test_float32(mode: str, check: Check) -> None:
+    muls = {"uvu": (5, 1, 5), "uvw": (3, 2, 4), "uuu": (5, 5, 5), "uvu<v": (4, 4, 6)}[mode]
+    for kernel in derivatives(product(mode, muls, "row")):
+        check(kernel, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("mode", ["uvu", "uvw", "uuu"])
+def test_ir_mul(mode: str, check: Check) -> None:
+    muls = {"uvu": (5, 1, 5), "uvw": (3, 2, 4), "uuu": (5, 5, 5)}[mode]
+    for kernel in derivatives(product(mode, muls, "row", "ir_mul")):
+        check(kernel)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 130, 1025])
+@pytest.mark.parametrize("mul", [1, 3, 33, 300])
+def test_sizes(mul: int, rows: int, check: Check) -> None:
+    for kernel in derivatives(product("uvu", (mul, 1, mul), "row"))[:2]:
+        check(kernel, rows=rows)
+
+
+@pytest.mark.parametrize("rows", [1, 130, 1025])
+@pytest.mark.parametrize("muls", [(1, 1), (7, 65), (130, 20)])
+def test_matrices(muls: tuple[int, int], rows: int, check: Check) -> None:
+    u, w = muls
+    segments = (((u, 0), (u, 2)), ((w, 0), (w, 2)))
+    kernel = linear_kernel(*segments, ((0, 0, 0.5), (1, 1, 0.7)), weight_rows="shared")
+    for one in derivatives(kernel):
+        check(one, rows=rows)
+
+
+def test_third_derivative(check: Check) -> None:
+    second = derivatives(product("uvu", (3, 1, 3), "row"))[2]
+    check(derivatives(second)[1])
