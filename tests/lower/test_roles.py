@@ -55,6 +55,29 @@ def test_rows_in_lanes() -> None:
     assert (in_lanes.extent, in_lanes.loop, in_lanes.common_has_lanes) == (16, 1, True)
 
 
+@pytest.mark.parametrize(
+    ("mode", "muls", "wanted", "spread", "loop"),
+    [
+        ("uvu", (8, 3, 8), "v", 1, 8),
+        ("uvv", (8, 3, 3), "u", 0, 3),
+        ("uvuv", (8, 3, 24), "v", 1, 8),
+        ("uvuv", (3, 8, 24), "u", 0, 8),
+    ],
+)
+def test_another_letter_may_be_wanted(
+    mode: str, muls: tuple[int, int, int], wanted: str, spread: int, loop: int
+) -> None:
+    """Then the operand that has it is spread, and the other combined with the coefficients."""
+    usual = roles(mode, *muls)
+    found = Roles(usual.form, usual.path, wanted=wanted)
+    assert usual.lane != wanted
+    assert (found.lane, found.spread, found.common) == (wanted, spread, 1 - spread)
+    assert (found.extent, found.loop) == (usual.path.extent(wanted), loop)
+    assert not found.common_has_lanes
+    assert np.array_equal(found.coefficients, usual.coefficients.transpose(1, 0, 2))
+    assert Roles(usual.form, usual.path, wanted=usual.lane).pattern == usual.pattern
+
+
 def test_no_weights() -> None:
     found = roles("uvu", 4, 1, 4, has_weight=False)
     assert found.weight is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,13 +25,16 @@ def summed(
 def derivatives(
     function: Callable[..., torch.Tensor], inputs: Sequence[torch.Tensor], order: int
 ) -> list[torch.Tensor]:
-    """The value, and gradients of random sums of the order before, up to an order."""
+    """The value, and gradients of random sums of the order before, up to an order.
+
+    The sums are the same in every dtype.
+    """
     generator = torch.Generator().manual_seed(1)
     current: list[torch.Tensor] = [function(*inputs)]
     found = list(current)
     for _ in range(order):
         terms = [
-            (value * torch.randn(value.shape, dtype=value.dtype, generator=generator)).sum()
+            (value * draw(generator, *value.shape, requires_grad=False).to(value)).sum()
             for value in current
         ]
         total = torch.stack(terms).sum()
@@ -46,9 +50,9 @@ def largest_error(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor])
         if one.shape != other.shape:
             return float("inf")
         if one.numel():
-            scale = max(float(other.abs().max()), 1e-30)
+            scale = max(float(other.detach().abs().max()), 1e-30)
             errors.append(float((one - other).abs().max()) / scale)
-    return max(errors, default=0.0)
+    return float("inf") if any(map(math.isnan, errors)) else max(errors, default=0.0)
 
 
 def draw(generator: torch.Generator, *shape: int, **options: Any) -> torch.Tensor:

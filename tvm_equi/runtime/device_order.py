@@ -81,7 +81,8 @@ def device_order(
     """The order of the edges by one of their ends.
 
     Edges whose node is out of range are left out, and nodes out of range at the other end are
-    brought into it, so that no kernel reads or writes out of bounds.
+    brought into it, so that no kernel reads or writes out of bounds; where there are none at the
+    other end, all edges are left out.
 
     Args:
         edge_index: int64 [2, edges].
@@ -98,6 +99,8 @@ def device_order(
     nodes, edges = torch.sort(edge_index[side], stable=True)
     others = edge_index[1 - side][edges].clamp(0, max(0, num_others - 1))
     pointers = torch.searchsorted(nodes, torch.arange(num_nodes + 1, device=device))
+    if num_others == 0:
+        pointers = torch.zeros_like(pointers)  # no edge has another end
     counts = pointers[1:] - pointers[:-1]
     parts = torch.div(counts + (length - 1), length, rounding_mode="floor").clamp(min=1)
     of_segment, owner, within = _owners(parts, num_segments)

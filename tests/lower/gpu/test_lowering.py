@@ -86,9 +86,10 @@ def check_barriers(one: CudaKernel) -> None:
 @pytest.mark.parametrize(("mode", "u", "v", "w"), MODES)
 def test_every_mode(mode: str, u: int, v: int, w: int, weight_rows: WeightRows) -> None:
     whole = product(mode, (u, v, w), weight_rows)
-    for kernel in derivatives(whole)[:2]:
+    first = 0 if weight_rows == "row" else 1
+    for kernel in derivatives(whole)[first:2]:
         check(kernel)
-    for kernel in derivatives(stages(whole).edges)[:2]:
+    for kernel in derivatives(stages(whole).edges)[first:2]:
         for part in passes(kernel):
             check(part.kernel)
 

@@ -51,13 +51,7 @@ def test_edges(mode: str, muls: tuple[int, int, int], weight_rows: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {"sums": 1},
-        {"max_lanes": 2},
-        {"node_inputs": 0},
-        {"block_threads": 1},
-        {"sums": 1, "max_lanes": 3},
-    ],
+    [{"sums": 1, "max_lanes": 3}, {"node_inputs": 0, "block_threads": 1}],
     ids=str,
 )
 def test_decisions_change_no_result(change: dict[str, int]) -> None:

@@ -1,0 +1,56 @@
+"""Every kind of launch under Oclgrind: no race, no uninitialised read, nothing out of bounds.
+
+The values are checked too, and wrong kernels are found, so that silence means something.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+ROWS = (
+    "couple",
+    "couple-alone",
+    "couple-loop",
+    "couple-shared",
+    "mix",
+    "mix-shared",
+    "product",
+    "select",
+)
+EDGES = ("edges", "edges-alone", "edges-shared", "edges-inside")
+
+
+def complaints(oclgrind: str, log: Path, case: str, order: int = 0) -> str:
+    """What Oclgrind says of a case."""
+    command = [oclgrind, "--data-races", "--uninitialized", "--log", str(log)]
+    command += ["--local-mem-size", str(48 << 10)]  # a GPU's
+    command += [sys.executable, "-m", "tests.gpu_schedules.small", case, str(order)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return log.read_text() if log.exists() else ""
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("case", ROWS + EDGES)
+def test_clean(case: str, order: int, oclgrind: str, opencl: None, tmp_path: Path) -> None:
+    if order == 2 and case in ("edges-inside", "edges-alone"):
+        pytest.skip("the same kinds of launches as before, and slow")
+    assert complaints(oclgrind, tmp_path / "log", case, order) == ""
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("race", "data race at global memory address"),
+        ("bounds", "Invalid write of size 4 at global memory address"),
+        ("unset", "Uninitialized value"),
+    ],
+)
+def test_wrong_kernels_are_found(
+    case: str, message: str, oclgrind: str, opencl: None, tmp_path: Path
+) -> None:
+    assert message in complaints(oclgrind, tmp_path / "log", case)
