@@ -4,13 +4,18 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-gpu-schedules lint bench clean
 
 demo: .venv/.installed
 	$(BIN)/tvm-equi demo
 
 test: .venv/.installed
 	$(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+# Proofs about schedules for GPUs that need no GPU: ptxas, OpenCL on the CPU (PoCL), Oclgrind. On Debian:
+# apt-get install pocl-opencl-icd ocl-icd-libopencl1 oclgrind
+test-gpu-schedules: .venv/.installed
+	TVM_EQUI_REQUIRE_OPENCL=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m gpu_schedules tests/gpu_schedules
 
 lint: .venv/.installed
 	$(BIN)/ruff check

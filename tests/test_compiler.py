@@ -114,6 +114,31 @@ def test_verify_finds_wrong_numbers(artifact: Artifact) -> None:
         verify(artifact, wrong)
 
 
+def test_cpu_and_gpus_in_one_artifact(artifact: Artifact, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    compiled = compile(
+        convolution(),
+        ["host", "sm_90", "sm_80"],
+        dtype="float64",
+        derivatives=0,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert compiled.target == "host,sm_80,sm_90"
+    assert seen[-1] == (len(compiled.kernels), len(compiled.kernels))
+    path = compiled.save(tmp_path / "both")
+    assert len(list((path / "kernels" / "cuda").iterdir())) * 2 == len(compiled.kernels)
+    loaded = load(path)
+    inputs = random_inputs(loaded, 6, seed=1)
+    torch.testing.assert_close(loaded(**inputs), compiled(**inputs))
+    assert loaded.target == compiled.target
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_no_gpu_to_compile_for() -> None:
+    with pytest.raises(ArgumentError, match="target: cuda: expected a GPU in this machine, got"):
+        compile(convolution(), "cuda")
+
+
 def test_dtype_of_a_module() -> None:
     graph = with_dtype(convolution(), "float64")
     assert as_graph(GraphModule(graph), "float32")[0] == convolution()

@@ -112,9 +112,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     monkeypatch.delenv(cuda.COMPILER_VARIABLE, raising=False)
     monkeypatch.setattr(nvrtc, "version", lambda: "")
     monkeypatch.setattr(cuda, "_find_nvcc", lambda wanted: None)
-    with pytest.raises(
-        ArtifactError, match=r"got none; pip install 'tvm_equi\[cuda\]', or"
-    ):
+    with pytest.raises(ArtifactError, match=r"got none; pip install 'tvm_equi\[cuda\]', or"):
         cuda.fatbin(source, ("sm_80",))
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tvm_equi.artifact import doctor
+from tvm_equi.artifact import cuda, doctor
+from tvm_equi.errors import ArtifactError
 
 
 def by_name() -> dict[str, doctor.Finding]:
@@ -36,7 +37,7 @@ def test_no_linker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     found = by_name()
     assert found["linker"].is_missing
-    assert found["nvcc"].advice.startswith("optional")
+    assert found["oclgrind"].advice.startswith("optional")
 
 
 def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,3 +45,38 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert by_name()["cache"].found.endswith("there: 0 kernels, 0.0 MB")
     monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
     assert "set TVM_EQUI_CACHE_DIR" in by_name()["cache"].advice
+
+
+def test_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = cuda.Compiler("nvrtc", "13.5", "", (80, 90))
+    monkeypatch.setattr(cuda, "compiler", lambda: compiler)
+    monkeypatch.setattr(cuda, "driver_version", lambda: 13000)
+    monkeypatch.setattr(cuda, "missing_runtime", list)
+    monkeypatch.setattr(doctor, "_devices", lambda: "GPU 0: H100")
+    monkeypatch.setattr(doctor, "_version", lambda package: "2.13.0+cu130")
+    found = by_name()
+    names = ["CUDA compiler", "NVIDIA driver", cuda.RUNTIME, "CUDA in TVM", "CUDA in torch"]
+    assert [found[name].found for name in names] == [
+        "nvrtc 13.5: sm_80, sm_90",
+        "for CUDA 13.0",
+        "there",
+        "libtvm_runtime_cuda.so",
+        "cu130",
+    ]
+    assert not any(found[name].advice for name in names)
+
+
+def test_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> cuda.Compiler:
+        raise ArtifactError("none")
+
+    monkeypatch.setattr(cuda, "compiler", none)
+    monkeypatch.setattr(cuda, "driver_version", lambda: 12080)
+    monkeypatch.setattr(cuda, "missing_runtime", lambda: [cuda.DRIVER, cuda.RUNTIME])
+    monkeypatch.setattr(cuda, "runtime_library", lambda: None)
+    monkeypatch.setattr(doctor, "_version", lambda package: "2.13.0+cpu")
+    found = by_name()
+    assert found["NVIDIA driver"].found == "for CUDA 12.8"
+    for name in ("CUDA compiler", "NVIDIA driver", cuda.RUNTIME, "CUDA in TVM", "CUDA in torch"):
+        assert found[name].advice.startswith("optional: ")
+        assert not found[name].is_missing

@@ -17,6 +17,8 @@ def test_decisions_fit_a_thread_and_a_block(dtype: str) -> None:
     decisions = decide(product("uvu", (4, 1, 4), "row"), dtype, gpu_target("sm_90"))
     size = num_bytes(accumulator(dtype))
     assert (decisions.sums + decisions.node_inputs) * size // 4 <= REGISTERS
+    assert decisions.table_bytes == 24 << 10
+    assert decisions.reduce_elements * size == 20 << 10
     assert decisions.table_bytes + decisions.reduce_elements * size <= SHARED_BYTES
 
 

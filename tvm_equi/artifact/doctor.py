@@ -1,4 +1,4 @@
-"""What `tvm-equi doctor` looks at: versions, compiler, CPU, cache, later targets.
+"""What `tvm-equi doctor` looks at: versions, compilers, CPU, cache, GPUs.
 
 In: this machine. Out: findings, each with what to do where something is missing. Nothing here
 raises for what is missing.
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from tvm_equi.artifact import cache
+from tvm_equi.artifact import cache, cuda
 from tvm_equi.artifact.codegen import PINS
 from tvm_equi.artifact.cpu import LEVELS, host_features
 from tvm_equi.errors import TvmEquiError
@@ -54,7 +54,7 @@ def examine() -> list[Finding]:
         _linker(),
         *_cpu(),
         _cache(),
-        *_accelerators(),
+        *_gpus(),
     ]
 
 
@@ -137,20 +137,45 @@ def _cache() -> Finding:
     return Finding("cache", f"{folder}: {entries} kernels, {size / 1e6:.1f} MB")
 
 
-def _accelerators() -> Iterator[Finding]:
-    """What later targets would need; nothing here uses them yet."""
-    nvcc = shutil.which("nvcc")
-    yield Finding("nvcc", nvcc or "none", "" if nvcc else "optional: for CUDA targets, later")
+def _gpus() -> Iterator[Finding]:
+    """What compiling for GPUs and running there need; all of it is optional."""
+    try:
+        chosen = cuda.compiler()
+        known = ", ".join(f"sm_{number}" for number in chosen.capabilities)
+        yield Finding("CUDA compiler", f"{chosen.kind} {chosen.version}: {known}")
+    except TvmEquiError as error:
+        advice = "optional: pip install 'tvm_equi[cuda]' to compile for GPUs, here or not"
+        is_choice = cuda.COMPILER_VARIABLE in str(error)
+        yield Finding("CUDA compiler", "none", str(error) if is_choice else advice)
+    version = cuda.driver_version()
+    found = f"for CUDA {version // 1000}.{version % 1000 // 10}" if version else "none"
+    advice = "optional: NVIDIA's driver, 580 or newer, to run on GPUs"
+    yield Finding("NVIDIA driver", found, "" if version >= cuda.MIN_DRIVER else advice)
+    is_there = cuda.RUNTIME not in cuda.missing_runtime()
+    advice = "optional: pip install 'tvm_equi[cuda]' to run on GPUs"
+    yield Finding(cuda.RUNTIME, "there" if is_there else "none", "" if is_there else advice)
+    path = cuda.runtime_library()
+    advice = "" if path else "optional: a wheel of apache-tvm with CUDA to run on GPUs"
+    yield Finding("CUDA in TVM", path.name if path else "none", advice)
+    build = (_version("torch") or "").partition("+")[2]
+    advice = "optional: a build of torch with CUDA to run on GPUs" if build == "cpu" else ""
+    yield Finding("CUDA in torch", build or "as on PyPI", advice)
+    yield Finding("CUDA devices", _devices())
+    for what, found_at in (
+        ("pyopencl", _version("pyopencl")),
+        ("oclgrind", shutil.which("oclgrind")),
+    ):
+        advice = "" if found_at else "optional: for `make test-gpu-schedules`"
+        yield Finding(what, found_at or "none", advice)
+
+
+def _devices() -> str:
+    """The GPUs that the driver's tool lists."""
     smi = shutil.which("nvidia-smi")
-    found = "none"
-    if smi:
-        listed = subprocess.run([smi, "-L"], capture_output=True, text=True, check=False)
-        found = listed.stdout.strip() or "none"
-    yield Finding("CUDA devices", found)
-    opencl = shutil.which("clinfo")
-    yield Finding(
-        "OpenCL", opencl or "none", "" if opencl else "optional: for OpenCL targets, later"
-    )
+    if smi is None:
+        return "none"
+    listed = subprocess.run([smi, "-L"], capture_output=True, text=True, check=False)
+    return listed.stdout.strip() or "none"
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from tests.lower.gpu.helpers import (
     outputs,
     random_inputs,
 )
-from tests.lower.test_convolution import COUNTS, EDGES, fused
+from tests.lower.test_convolution import COUNTS, EDGES, fused, random_edges
 from tests.lower.test_primfunc import MODES, derivatives, product
-from tvm_equi.algebra.convolution import is_convolution, passes, stages
+from tvm_equi.algebra.convolution import convolution_kernel, is_convolution, passes, stages
 from tvm_equi.algebra.derivative import vjp
 from tvm_equi.algebra.evaluate import Nodes, evaluate
 from tvm_equi.algebra.kernel import Kernel
@@ -170,6 +170,23 @@ def test_segments_that_no_path_reaches_are_zero() -> None:
     assert (z[-1] == 0).all()  # a node without edges
     nodes = {n: Nodes(EDGES[i].numpy(), COUNTS[i]) for i, n in enumerate(("sender", "receiver"))}
     assert_close([z], evaluate(kernel, inputs, nodes))
+
+
+def test_parts_of_segments_on_both_sides_of_one_that_no_path_reaches() -> None:
+    kernel = convolution_kernel(
+        tensor_product_kernel(
+            ((3, 1),),
+            ((3, 0),),
+            ((3, 1), (3, 2), (3, 1)),
+            (Instruction(0, 0, 0, "uuu", False, 0.5), Instruction(0, 0, 2, "uuu", False, 0.25)),
+            weight_rows="none",
+        )
+    )
+    edges = random_edges(100, 4, 2)
+    inputs = random_inputs(kernel, 100, (4, 2))
+    found = outputs(kernel, GpuDecisions(min_table_lanes=99), inputs, edges, (4, 2))
+    nodes = {n: Nodes(edges[i].numpy(), (4, 2)[i]) for i, n in enumerate(("sender", "receiver"))}
+    assert_close(found, evaluate(kernel, inputs, nodes))
 
 
 def test_function() -> None:

@@ -3,11 +3,13 @@
 import pytest
 
 from tests.lower.gpu.helpers import assert_close, cuda_kernels, outputs, random_inputs
-from tests.lower.test_primfunc import derivatives
+from tests.lower.test_primfunc import derivatives, product
+from tvm_equi.algebra.derivative import vjp
 from tvm_equi.algebra.evaluate import evaluate
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.algebra.products import linear_kernel
 from tvm_equi.lower.gpu.decisions import GpuDecisions
+from tvm_equi.lower.gpu.launches import Product, launches
 from tvm_equi.lower.gpu.scalars import num_bytes, wide_lanes
 
 INSTRUCTIONS = ((0, 0, 0.5), (1, 1, 0.25), (0, 0, 2.0))
@@ -40,6 +42,21 @@ def test_chunks_of_the_gradient_to_the_matrix(chunks: int) -> None:
     inputs = random_inputs(gradient, 13)
     found = outputs(gradient, decisions, inputs, chunks=chunks, alone=True)
     assert_close(found, evaluate(gradient, inputs))
+
+
+def test_a_product_adds_to_what_another_launch_has_stored() -> None:
+    decisions = GpuDecisions(matrix_tile=(4, 4, 4), matrix_thread=(4, 4), min_table_lanes=1000)
+    kernel = vjp(product("uvw", (1, 6, 20), "shared"), (1,), (0,))
+    targets: dict[tuple[str, int], list[bool]] = {}
+    for launch in launches(kernel, decisions):
+        paths = kernel.contractions[launch.contraction].paths
+        for item in launch.items:
+            key = (item.step.target, paths[item.path].segments[item.step.output])
+            targets.setdefault(key, []).append(isinstance(launch, Product))
+    assert any(True in some[1:] for some in targets.values())
+    inputs = random_inputs(kernel, 5)
+    found = outputs(kernel, decisions, inputs, alone=True)
+    assert_close(found, evaluate(kernel, inputs))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -1,6 +1,8 @@
 """Walks over rows and edges equal the oracle, thread after thread."""
 
 from dataclasses import replace
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -12,7 +14,10 @@ from tvm_equi.algebra.convolution import convolution_kernel, passes, stages
 from tvm_equi.algebra.derivative import vjp
 from tvm_equi.algebra.evaluate import Nodes, evaluate
 from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.lower.gpu import walk
 from tvm_equi.lower.gpu.decisions import GpuDecisions
+from tvm_equi.lower.gpu.lowering import lower_gpu
+from tvm_equi.lower.gpu.terms import Terms
 from tvm_equi.runtime.device_order import MIN_SEGMENT
 
 ALONE = GpuDecisions(min_table_lanes=1000)
@@ -59,6 +64,37 @@ def test_decisions_change_no_result(change: dict[str, int]) -> None:
     for weight_rows in ("row", "shared"):
         kernel = convolution_kernel(product("uuu", (4, 4, 4), weight_rows))  # type: ignore[arg-type]
         check(derivatives(kernel)[1], decisions=replace(ALONE, **change))
+
+
+def test_fewer_nodes_than_a_block_has_slots() -> None:
+    """Slots without a segment write nothing; so few edges leave no segment to spare."""
+    edges = random_edges(MIN_SEGMENT - 1, 7, 4)
+    kernel = convolution_kernel(product("uuu", (5, 5, 5), "shared"))
+    for one in derivatives(kernel)[:2]:
+        check(one, edges, chunks=2)
+
+
+def test_several_launches_add_to_nodes_in_memory() -> None:
+    """Outputs with the loop letter, which do not fit registers; the first launch zeros them."""
+    kernel = convolution_kernel(product("uvuv", (3, 2, 6), "row"))
+    check(kernel, decisions=replace(ALONE, sums=1))
+
+
+@pytest.mark.parametrize(("room", "wanted"), [(0, set()), (3, {0}), (7, {0}), (8, {0, 1})])
+def test_operands_of_the_node_are_kept_while_there_is_room(room: int, wanted: set[int]) -> None:
+    """The gradient of z, of 3 and 5 components; x and y are of the other node, and of edges."""
+    backward = vjp(convolution_kernel(product("uuu", (5, 5, 5), "row")), (1,), (0,))
+    found: list[Terms] = []
+
+    def remember(*arguments: Any, **options: Any) -> Terms:
+        found.append(Terms(*arguments, **options))
+        return found[-1]
+
+    with mock.patch.object(walk, "Terms", remember):
+        lower_gpu(backward, "float32", GpuDecisions(node_inputs=room))
+    (terms,) = found
+    assert {segment for _, segment in terms.node_values} == wanted
+    assert {name for name, _ in terms.node_values} <= {"i3"}
 
 
 @pytest.mark.parametrize(("mul", "v", "tile"), [(3, 1, 8), (2, 3, 1)])

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tvm_equi.algebra.contraction import PAIRS, Contraction, Path
+from tvm_equi.algebra.contraction import Contraction, Path
 from tvm_equi.algebra.convolution import NODE_ROWS
 from tvm_equi.algebra.kernel import Kernel, Step
 from tvm_equi.lower.bundles import Bundle, bundles
@@ -116,7 +116,7 @@ def lane_letter(form: Contraction, path: Path, output: int) -> str:
         return own[0]
     if own:
         few = path.extent(own[1]) < min(32, path.extent(own[0]))
-        return own[0] if few and path.channels[output] != PAIRS else own[1]
+        return own[0] if few else own[1]
     if form.operands[output].rows != "row":
         return ""
     extents = {letter: extent for letter, extent in path.extents if extent > 1}
