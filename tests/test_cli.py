@@ -62,6 +62,14 @@ def test_compile_options(spec: Path, tmp_path: Path) -> None:
     assert (manifest["dtype"], manifest["target"]) == ("float64", "x86-64-v2")
 
 
+def test_compile_for_several_targets(spec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "artifact"
+    targets = ["--target", "x86-64-v3", "--target", "sm_90", "--target", "sm_80"]
+    run("compile", spec, "-o", out, "--derivatives", 0, *targets)
+    assert json.loads((out / "manifest.json").read_text())["target"] == "x86-64-v3,sm_80,sm_90"
+    assert "__global__" in run("inspect", spec, "--asm", "--target", "sm_90")
+
+
 def test_inspect_shows_generated_code(spec: Path) -> None:
     shown = run("inspect", spec, "--tir", "--asm")
     assert "# out: tensorir" in shown

@@ -16,7 +16,8 @@ from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.runtime import devices, gpu, topology
 from tvm_equi.runtime.device_order import device_order
 
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 2.0**-8}
+"""Of the largest element; for bfloat16 half a unit in the last place, since sums are in float32."""
 REQUIRED = "TVM_EQUI_REQUIRE_OPENCL"
 """Environment variable: 1 to fail where OpenCL or Oclgrind is missing."""
 
@@ -93,7 +94,8 @@ def check(on_opencl: None) -> Callable[..., None]:
         for name in kernel.inputs:
             operand = kernel.operand(name)
             lead = () if operand.rows == "shared" else (sizes[operand.rows],)
-            arrays.append(rng.standard_normal((*lead, operand.dim)))
+            drawn = torch.tensor(rng.standard_normal((*lead, operand.dim))).to(dtype)
+            arrays.append(drawn.double().numpy())
         if edges is None or not is_convolution(kernel):
             expected = evaluate(kernel, arrays)
         else:
@@ -103,7 +105,7 @@ def check(on_opencl: None) -> Callable[..., None]:
         found = _run(kernel, given, edges, counts, sizes)
         for name, got, wanted in zip(kernel.outputs, found, expected, strict=True):
             scale = max(float(np.abs(wanted).max(initial=0.0)), 1e-30)
-            error = float(np.abs(got.numpy() - wanted).max(initial=0.0)) / scale
+            error = float(np.abs(got.double().numpy() - wanted).max(initial=0.0)) / scale
             assert error < TOLERANCE[dtype], f"{name} of {kernel!r}: relative error {error}"
         return found
 

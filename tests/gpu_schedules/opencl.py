@@ -30,7 +30,8 @@ Sizes = Mapping[str, int]
 Grid = dict[str, Any]
 """Extents by thread tag."""
 
-NAMES = {torch.float32: "float32", torch.float64: "float64"}
+NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
+"""float16 needs an OpenCL device that computes with it; TVM makes integer code of bfloat16."""
 
 
 @lru_cache(maxsize=1)
@@ -104,11 +105,25 @@ class Launch:
         self.kernel(queue(), shape, threads, *arguments)
 
 
+def repaired(source: str) -> str:
+    """Source with storage in bfloat16, for which TVM 0.27 makes wrong OpenCL (not CUDA).
+
+    It takes addresses of values, which OpenCL does not have, and reads numbers as if they were
+    integers.
+    """
+    for number in ("float", "uint"):
+        source = source.replace(f"*({number} *)(&(", f"as_{number}((")
+    read = "float from_bfloat16(ushort bits) { return as_float((uint)bits << 16); }\n"
+    return read + re.sub(r"convert_float\((\w+_ptr\[)", r"from_bfloat16(\1", source)
+
+
 class Program:
     """A kernel compiled as OpenCL."""
 
     def __init__(self, kernel: Kernel, dtype: str) -> None:
         source = assembly(kernel, dtype, OPENCL)
+        if dtype == "bfloat16":
+            source = repaired(source)
         options = ["-cl-std=CL1.2"]
         if queue().device.name.startswith("Oclgrind"):
             options.append("-cl-opt-disable")  # optimised code has instructions that it cannot run
@@ -152,11 +167,16 @@ def as_function(
             if name not in (*kernel.inputs, *ORDER):
                 tensor.fill_(float("nan"))
         program.run(
-            {name: tensor.detach().numpy() for name, tensor in by_name.items()},
+            {name: _array(tensor.detach()) for name, tensor in by_name.items()},
             _sizes(kernel, by_name),
         )
 
     return function
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    """A tensor's memory, as integers where numpy has no such numbers."""
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def _sizes(kernel: Kernel, tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:

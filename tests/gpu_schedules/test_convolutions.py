@@ -32,6 +32,13 @@ def test_float32_and_ir_mul(mode: str, check: Check) -> None:
         check(kernel, EDGES, COUNTS, dtype=torch.float32)
 
 
+def test_storage_in_bfloat16(check: Check) -> None:
+    edges = random_edges(600, 7, 5)
+    edges[1, :300] = 2
+    for kernel in derivatives(convolution_kernel(product("uvu", (9, 1, 9), "row"))):
+        check(kernel, edges, (7, 5), dtype=torch.bfloat16)
+
+
 @pytest.mark.parametrize("weight_rows", ["row", "shared"])
 @pytest.mark.parametrize("mul", [5, 40, 130])
 def test_nodes_in_several_parts(mul: int, weight_rows: WeightRows, check: Check) -> None:

@@ -15,6 +15,14 @@ ARCHITECTURES = ("sm_80", "sm_90")
 MAX_SHARED_BYTES = 48 << 10
 """Of a block, without asking the driver for more."""
 
+
+@pytest.fixture(autouse=True)
+def nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nvcc where it is, else NVRTC, which has the same ptxas."""
+    if cuda._find_nvcc("nvcc") is not None:
+        monkeypatch.setenv(cuda.COMPILER_VARIABLE, "nvcc")
+
+
 WORKLOADS = [pytest.param(workload, id=workload.name) for workload in load()]
 
 

@@ -29,6 +29,14 @@ def test_float32(mode: str, check: Check) -> None:
         check(kernel, dtype=torch.float32)
 
 
+@pytest.mark.parametrize("weight_rows", ["row", "shared"])
+@pytest.mark.parametrize("mode", ["uvu", "uvw"])
+def test_storage_in_bfloat16(mode: str, weight_rows: WeightRows, check: Check) -> None:
+    muls = {"uvu": (9, 1, 9), "uvw": (3, 2, 4)}[mode]
+    for kernel in derivatives(product(mode, muls, weight_rows)):
+        check(kernel, dtype=torch.bfloat16, rows=200)
+
+
 @pytest.mark.parametrize("mode", ["uvu", "uvw", "uuu"])
 def test_ir_mul(mode: str, check: Check) -> None:
     muls = {"uvu": (5, 1, 5), "uvw": (3, 2, 4), "uuu": (5, 5, 5)}[mode]
