@@ -29,7 +29,7 @@ def walks(kernel: Kernel) -> list[Walk]:
 
 
 def emitter(
-    kernel: Kernel, decisions: GpuDecisions, buffers: dict[str, Any], **written: bool
+    kernel: Kernel, decisions: GpuDecisions, buffers: dict[str, Any], rows: int, **written: bool
 ) -> Any:
     """Of the first launch of a kernel on rows."""
     launch = walks(kernel)[0]
@@ -38,7 +38,7 @@ def emitter(
         kernel=kernel,
         decisions=decisions,
         memory=Memory(operands, buffers, frozenset(), {}, "", "float64"),
-        num_rows=tirx.IntImm("int64", ROWS),
+        num_rows=tirx.IntImm("int64", rows),
     )
     sums = plan_sums(kernel.contractions[launch.contraction], launch, "")
     is_written = {key: written.get(key[0], False) for key in sums}
@@ -74,37 +74,42 @@ def test_which_operands_have_tables() -> None:
 @pytest.mark.parametrize("tile_rows", [1, 4, 32])
 @pytest.mark.parametrize(("mul", "v"), [(19, 1), (16, 3), (70, 1)])
 def test_tables_of_all_rows(mul: int, v: int, tile_rows: int) -> None:
+    """Of blocks with fewer rows than threads, and with more, the last of which is not full."""
+    num_rows = 200
     kernel = product("uvu", (mul, v, mul), "row")
     decisions = GpuDecisions(tile=tile_rows, table_bytes=1 << 20)
-    y = torch.randn(ROWS, kernel.operand("y").dim, dtype=torch.float64)
-    plan = emitter(kernel, decisions, {}).plan
-    shape = emitter(kernel, decisions, {}).shape
+    y = torch.randn(num_rows, kernel.operand("y").dim, dtype=torch.float64)
+    known = emitter(kernel, decisions, {}, num_rows)
+    plan, shape = known.plan, known.shape
     assert (shape.tile, shape.slots) == (tile_rows, max(1, 128 // mul))
     per_block = shape.slots * shape.tile
-    num_blocks = -(-ROWS // per_block)
-    tables = torch.full((num_blocks, per_block * plan.entries), float("nan"), dtype=torch.float64)
+    num_blocks = -(-num_rows // per_block)
+    past = shape.threads  # rows that no thread may write to
+    size = (per_block + past) * plan.entries
+    tables = torch.full((num_blocks, size), float("nan"), dtype=torch.float64)
 
     def emit(y: Any, tables: Any) -> None:
-        tiles = emitter(kernel, decisions, {"y": y})
-        for number in range(num_blocks):
-            tiles.tables = _Row(tables, number)
-            chunks = Chunks(tiles.lowering, False, False, shape, block=number)
-            with T.serial(0, shape.threads) as thread:
-                tiles.combine(chunks, 0, thread, Letters("u", 0, "v" if v > 1 else ""))
+        tiles = emitter(kernel, decisions, {"y": y}, num_rows)
+        with T.serial(0, num_blocks) as block, T.serial(0, shape.threads) as thread:
+            tiles.tables = _Row(tables, block)
+            chunks = Chunks(tiles.lowering, False, False, shape, block=block)
+            tiles.combine(chunks, 0, thread, Letters("u", 0, "v" if v > 1 else ""))
 
     with (
         mock.patch.object(tile, "barrier") as barriers,
         mock.patch.object(T, "buffer_store", _stores(T.buffer_store)),
     ):
         run_emitted(emit, {"y": y, "tables": tables})
-    assert barriers.call_count == 2 * num_blocks
-    found = tables.reshape(-1, v, plan.per_loop)[:ROWS].numpy()
+    assert barriers.call_count == 2
+    by_row = tables.reshape(num_blocks, per_block + past, v, plan.per_loop).numpy()
+    assert np.isnan(by_row[:, per_block:]).all()
+    found = by_row[:, :per_block].reshape(-1, v, plan.per_loop)[:num_rows]
     operand = kernel.operand("y")
     for key in plan.keys:
         roles = plan.roles[key[0]]
         segment = roles.path.segments[1]
         first, dim = operand.offsets[segment], operand.segments[segment].dim
-        values = y[:, first : first + v * dim].reshape(ROWS, v, dim).numpy()
+        values = y[:, first : first + v * dim].reshape(num_rows, v, dim).numpy()
         wanted = np.einsum("ijk,rvj->rvik", roles.coefficients, values)
         for position, (i, k) in enumerate(roles.pattern):
             got = found[:, :, plan.starts[key] + position]
@@ -114,7 +119,7 @@ def test_tables_of_all_rows(mul: int, v: int, tile_rows: int) -> None:
 class _Row:
     """A row of a buffer, as a buffer."""
 
-    def __init__(self, buffer: Any, row: int) -> None:
+    def __init__(self, buffer: Any, row: Any) -> None:
         self.buffer, self.row = buffer, row
 
 
@@ -133,7 +138,7 @@ def test_sums_over_lanes(is_written: bool) -> None:
     """Of both segments of the gradient to y; the third slot of the block has no rows."""
     kernel = derivatives(product("uvu", (40, 1, 40), "row"))[1]
     decisions = GpuDecisions(tile=8)
-    known = emitter(kernel, decisions, {})
+    known = emitter(kernel, decisions, {}, ROWS)
     shape, keys = known.shape, list(known.laned)
     assert keys == [("o1", 0), ("o1", 1)]
     assert (shape.slots, shape.tile) == (3, 8)
@@ -145,7 +150,7 @@ def test_sums_over_lanes(is_written: bool) -> None:
     base: dict[Key, int] = {("o1", 0): 0, ("o1", 1): 3}
 
     def emit(lanes: Any, partial: Any, o1: Any) -> None:
-        tiles = emitter(kernel, decisions, {"o1": o1}, o1=is_written)
+        tiles = emitter(kernel, decisions, {"o1": o1}, ROWS, o1=is_written)
         tiles.partial = partial
         chunks = Chunks(tiles.lowering, False, False, shape, block=0)
         with T.serial(0, shape.slots) as slot, T.serial(0, shape.lanes) as lane:
