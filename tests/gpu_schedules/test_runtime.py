@@ -82,6 +82,7 @@ def test_without_rows_or_edges() -> None:
     x, y, w = values(product)
     none = torch.empty((2, 0), dtype=torch.int64)
     assert (conv(x, y[:0], w[:0], none, 4) == 0).all()
+    assert conv(x[:0], y, w, EDGES, 4).tolist() == [[0.0] * 22] * 4  # every index is out of range
     assert tvm_equi.TensorProduct.from_e3nn(product)(x[:0], y[:0], w[:0]).shape == (0, 22)
 
 

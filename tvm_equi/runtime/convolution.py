@@ -170,7 +170,7 @@ def _execute(
     facts, dtype = signature(plan), inputs[0].dtype
     _check(facts, inputs, topology)
     outputs: list[torch.Tensor] = [inputs[0]] * len(facts.outputs)
-    if topology.num_edges == 0:
+    if 0 in (topology.num_edges, topology.num_senders, topology.num_receivers):
         return [inputs[0].new_zeros(_shape(*value, topology)) for value in facts.outputs]
     if devices.is_on_gpu(inputs[0]):
         return _execute_on_gpu(inputs, plan, topology)

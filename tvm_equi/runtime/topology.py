@@ -56,8 +56,8 @@ class Topology:
             default one more than the largest index, for which a GPU is waited for.
         check_indices: whether indices are checked against the numbers of nodes; by default on the
             CPU only, since a GPU would be waited for. Edges of a GPU whose receiver, or sender in a
-            gradient, is out of range count for nothing, and a sender out of range reads another
-            node: no access is out of bounds.
+            gradient, is out of range count for nothing, gradients to their own values hold
+            anything, and a sender out of range reads another node: no access is out of bounds.
 
     Raises:
         ArgumentTypeError: an edge index that is no tensor of integers, or numbers of nodes that are

@@ -22,9 +22,7 @@ def linear(u: int, w: int) -> Kernel:
     )
 
 
-@pytest.mark.parametrize(
-    ("block", "depth"), [((2, 2), 1), ((2, 2), 4), ((4, 2), 3), ((2, 6), 16), ((6, 4), 5)]
-)
+@pytest.mark.parametrize(("block", "depth"), [((2, 2), 1), ((2, 6), 16), ((6, 4), 5)])
 def test_equals_the_oracle(block: tuple[int, int], depth: int) -> None:
     """With blocks that end inside of the result, and outside of it."""
     decisions = GpuDecisions(matrix_tile=(*block, depth), matrix_thread=block, min_table_lanes=1000)

@@ -21,8 +21,6 @@ from tvm_equi.lower.gpu.sums import Key, plan_sums
 from tvm_equi.lower.gpu.tile import TileEmitter, table_plan
 from tvm_equi.lower.gpu.values import Letters, Memory
 
-ROWS = 21
-
 
 def walks(kernel: Kernel) -> list[Walk]:
     return [launch for launch in launches(kernel, GpuDecisions()) if isinstance(launch, Walk)]
@@ -133,24 +131,26 @@ def _stores(store: Any) -> Any:
     return through
 
 
+@pytest.mark.parametrize("num_rows", [21, 30])
 @pytest.mark.parametrize("is_written", [False, True])
-def test_sums_over_lanes(is_written: bool) -> None:
-    """Of both segments of the gradient to y; the third slot of the block has no rows."""
+def test_sums_over_lanes(is_written: bool, num_rows: int) -> None:
+    """Of both segments of the gradient to y, in a block of 24 rows that are not all there."""
     kernel = derivatives(product("uvu", (40, 1, 40), "row"))[1]
     decisions = GpuDecisions(tile=8)
-    known = emitter(kernel, decisions, {}, ROWS)
+    known = emitter(kernel, decisions, {}, num_rows)
     shape, keys = known.shape, list(known.laned)
     assert keys == [("o1", 0), ("o1", 1)]
     assert (shape.slots, shape.tile) == (3, 8)
     assert known.num_sums == sum(known.laned[key].dim for key in keys) == 4
-    lanes = torch.randn(ROWS, 4, shape.lanes, dtype=torch.float64)
-    o1 = torch.full((ROWS, 4), 3.0 if is_written else float("nan"), dtype=torch.float64)
+    lanes = torch.randn(num_rows, 4, shape.lanes, dtype=torch.float64)
+    o1 = torch.full((num_rows, 4), 3.0 if is_written else float("nan"), dtype=torch.float64)
+    o1[24:] = 7  # of another block
     size = shape.slots * shape.tile * known.num_sums * shape.sum_stride
-    partial = torch.full((size,), float("nan"), dtype=torch.float64)
+    partial = torch.full((2 * size,), float("nan"), dtype=torch.float64)
     base: dict[Key, int] = {("o1", 0): 0, ("o1", 1): 3}
 
     def emit(lanes: Any, partial: Any, o1: Any) -> None:
-        tiles = emitter(kernel, decisions, {"o1": o1}, ROWS, o1=is_written)
+        tiles = emitter(kernel, decisions, {"o1": o1}, num_rows, o1=is_written)
         tiles.partial = partial
         chunks = Chunks(tiles.lowering, False, False, shape, block=0)
         with T.serial(0, shape.slots) as slot, T.serial(0, shape.lanes) as lane:
@@ -169,4 +169,7 @@ def test_sums_over_lanes(is_written: bool) -> None:
     assert barriers.call_count == 2
     operand = kernel.operand("o1")
     assert [operand.offsets[segment] for _, segment in keys] == [0, 3]
-    assert np.allclose(o1.numpy(), lanes.sum(2).numpy() + 3 * is_written, rtol=0, atol=1e-12)
+    wanted = lanes.sum(2).numpy() + 3 * is_written
+    assert np.allclose(o1[:24].numpy(), wanted[:24], rtol=0, atol=1e-12)
+    assert (o1[24:] == 7).all()
+    assert partial[size:].isnan().all()

@@ -45,9 +45,7 @@ def check(
 
 
 @pytest.mark.parametrize("weight_rows", ["row", "shared"])
-@pytest.mark.parametrize(
-    ("mode", "muls"), [("uvu", (3, 11, 3)), ("uuu", (9, 9, 9)), ("uvv", (3, 20, 20))]
-)
+@pytest.mark.parametrize(("mode", "muls"), [("uvu", (3, 11, 3)), ("uvv", (3, 20, 20))])
 def test_edges(mode: str, muls: tuple[int, int, int], weight_rows: str) -> None:
     kernel = convolution_kernel(product(mode, muls, weight_rows))  # type: ignore[arg-type]
     for one in derivatives(kernel)[:2]:
@@ -103,7 +101,6 @@ def test_tables_in_blocks_of_one_thread(mul: int, v: int, tile: int) -> None:
     decisions = GpuDecisions(block_threads=1, max_lanes=1, min_table_lanes=1, tile=tile)
     kernel = product("uvu", (mul, v, mul), "row")
     on_edges = convolution_kernel(kernel)
-    check(on_edges, decisions=decisions, alone=True)
     check(vjp(on_edges, (0, 1), (0,)), decisions=decisions, alone=True)
     gradient = vjp(kernel, (1, 2), (0,))
     inputs = random_inputs(gradient, 11)
