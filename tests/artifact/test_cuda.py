@@ -1,5 +1,7 @@
 """CUDA source to machine code by either compiler, and what is said where something is missing."""
 
+import re
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,18 @@ extern "C" __global__ void __launch_bounds__(1024) crowded(float* x) {
 """
 
 
+def entries(data: bytes) -> list[tuple[str, int]]:
+    """The kind and architecture of everything in a fat binary."""
+    magic, _, at, size = struct.unpack_from("<IHHQ", data)
+    assert (magic, len(data)) == (0xBA55ED50, at + size)
+    found = []
+    while at < len(data):
+        kind, _, header, size = struct.unpack_from("<HHIQ", data, at)
+        found.append(({1: "ptx", 2: "elf"}[kind], struct.unpack_from("<I", data, at + 28)[0]))
+        at += header + size
+    return found
+
+
 def has(kind: str) -> bool:
     return bool(nvrtc.version()) if kind == "nvrtc" else cuda._find_nvcc("nvcc") is not None
 
@@ -53,15 +67,15 @@ def test_fat_binary(kind: str, source: str) -> None:
     assert cuda.compiler().kind == kind
     assert cuda.digest() == f"{kind} {cuda.compiler().version}"
     data = cuda.fatbin(source, ("sm_90", "sm_80"))
-    assert data.startswith(b"\x50\xed\x55\xba")
-    assert len(data) > len(cuda.fatbin(source, ("sm_90",)))
+    assert sorted(entries(data)) == [("elf", 80), ("elf", 90), ("ptx", 90)]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision(kind: str, dtype: str) -> None:
     if kind == "nvrtc" and not cuda.include_folder():
         pytest.skip("needs CUDA's headers")
-    assert cuda.fatbin(assembly(KERNEL, dtype, "sm_80"), ("sm_80",))
+    found = cuda.fatbin(assembly(KERNEL, dtype, "sm_75"), ("sm_75", "sm_80"))
+    assert sorted(entries(found)) == [("elf", 75), ("elf", 80), ("ptx", 80)]
 
 
 def test_usage(kind: str, source: str) -> None:
@@ -71,7 +85,13 @@ def test_usage(kind: str, source: str) -> None:
     (crowded,) = cuda.usage(SPILLING, "sm_80")
     assert crowded.kernel == "crowded"
     assert crowded.registers <= 64
-    assert min(crowded.spill_store_bytes, crowded.spill_load_bytes) > 0
+    assert min(crowded.spill_store_bytes, crowded.spill_load_bytes, crowded.stack_bytes) > 0
+
+
+def test_usage_of_an_unknown_form(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "_USAGE", re.compile("(what)(another)(ptxas)(would)(say)(.*)"))
+    with pytest.raises(ArtifactError, match="expected ptxas to report on tvm_equi_kernel_kernel"):
+        cuda.usage(source, "sm_90")
 
 
 def test_prepared(source: str) -> None:
@@ -89,8 +109,11 @@ def test_unknown_architecture(kind: str, source: str) -> None:
 
 
 def test_refused_source(kind: str) -> None:
-    with pytest.raises(ArtifactError, match="to compile a kernel, got: "):
+    with pytest.raises(ArtifactError, match="to compile a kernel, got: ") as error:
         cuda.fatbin("#ifdef __CUDACC_RTC__\n#else\n#endif\nfloat x = ;", ("sm_80",))
+    kept = Path(str(error.value).rpartition("The source is in ")[2])
+    assert "float x = ;" in kept.read_text()
+    kept.unlink()
 
 
 def test_cache_holds_the_library(kind: str) -> None:

@@ -90,6 +90,41 @@ def test_kernels_are_launched_on_the_stream_and_device(
     assert kinds == {"device", "load", "launch"}  # no memory is taken, nothing is waited for
 
 
+COMPILE = """
+import sys
+from pathlib import Path
+from tvm_equi.artifact import codegen, cuda
+cuda.preload_runtime()  # first, in a process that has nothing of TVM
+from tests.lower.test_primfunc import product
+import tvm_ffi
+code = bytes.fromhex(sys.argv[2])
+cuda.fatbin = lambda source, architectures: code
+codegen._compile(product("uvu", (5, 1, 5), "row"), "float32", "sm_80,sm_90", Path(sys.argv[1]))
+own = tvm_ffi.get_global_func("tvm_callback_cuda_compile")
+try:
+    own("no CUDA at all")
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+def test_same_library_where_there_is_a_driver(driver: Path, tmp_path: Path) -> None:
+    """There TVM would compile the source itself, which needs headers and makes another format."""
+    path = tmp_path / "kernel.so"
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE, str(path), CODE.hex()],
+        env=os.environ | {"LD_LIBRARY_PATH": str(driver)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() not in ("", "ArtifactError")  # TVM's own compiler is still there
+    data = path.read_bytes()
+    assert CODE in data
+    assert embed.PLACEHOLDER not in data
+    assert b"__global__" not in data
+
+
 def test_unknown_data_are_refused() -> None:
     def text(value: bytes) -> bytes:
         return struct.pack("<Q", len(value)) + value

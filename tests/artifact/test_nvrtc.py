@@ -1,5 +1,7 @@
 """NVRTC through its Python packages."""
 
+import sys
+
 import pytest
 
 from tvm_equi.artifact import nvrtc
@@ -30,6 +32,13 @@ def test_fat_binary_has_every_architecture() -> None:
     data = nvrtc.fatbin(SOURCE, [80, 90], "")
     assert data.startswith(b"\x50\xed\x55\xba")
     assert len(data) > len(nvrtc.fatbin(SOURCE, [90], ""))
+
+
+def test_bindings_without_fat_binaries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in releases before 13.2, or without the library's own package."""
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvfatbin", None)
+    monkeypatch.delattr("cuda.bindings.nvfatbin", raising=False)
+    assert nvrtc._module.__wrapped__() is None
 
 
 def test_refused_source() -> None:

@@ -48,6 +48,7 @@ def test_no_spills_in_float32(workload: Workload, is_convolution: bool) -> None:
         for architecture in ARCHITECTURES:
             for used in cuda.usage(source, architecture):
                 assert used.spill_store_bytes == used.spill_load_bytes == 0, (architecture, used)
+                assert used.stack_bytes == 0, (architecture, used)
                 assert used.registers <= 255
                 assert used.shared_bytes <= MAX_SHARED_BYTES, used
 

@@ -140,7 +140,8 @@ def _executable(kernel: Kernel, dtype: str, target: str) -> Any:
             f"got: {error}; pip install apache-tvm=={PINS['apache-tvm']}.post1"
         ) from error
     scheduled, tvm_target = _scheduled(kernel, dtype, target)
-    with tvm.transform.PassContext(config=PASS_CONFIG, disabled_pass=DISABLED_PASSES):
+    context = tvm.transform.PassContext(config=PASS_CONFIG, disabled_pass=DISABLED_PASSES)
+    with embed.uncompiled(), context:
         return tvm.compile(scheduled, target=tvm_target)
 
 

@@ -14,7 +14,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +51,10 @@ _TVM_PRELUDE = re.compile(
     r"^#ifdef __CUDACC_RTC__\n.*?^#else\n.*?^#endif\n", re.DOTALL | re.MULTILINE
 )
 _BOUNDS = re.compile(r"__launch_bounds__\((\d+)\)")
+_HALF_ONLY = re.compile(r"\(__CUDA_ARCH__ >= 800\)")
+"""TVM hides bfloat16 below sm_80; CUDA's header has it there too, computed in float32."""
+
+_KERNEL = re.compile(r"__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(")
 _USAGE = re.compile(
     r"Compiling entry function '(\w+)' for '\w+'\n.*\n.*?(\d+) bytes stack frame, "
     r"(\d+) bytes spill stores, (\d+) bytes spill loads\n.*Used (\d+) registers(.*)"
@@ -80,6 +85,7 @@ class Usage:
     Args:
         kernel: its name.
         registers: of a thread.
+        stack_bytes: of a thread, in memory: arrays that are not in registers, and spills.
         spill_store_bytes: of a thread, stored where registers did not suffice.
         spill_load_bytes: of a thread, loaded again.
         shared_bytes: of a block.
@@ -87,6 +93,7 @@ class Usage:
 
     kernel: str
     registers: int
+    stack_bytes: int
     spill_store_bytes: int
     spill_load_bytes: int
     shared_bytes: int
@@ -110,6 +117,8 @@ def prepared(source: str) -> str:
             "build: expected CUDA source as TVM 0.27 generates it, got another prelude; "
             "pip install apache-tvm==0.27.0.post1"
         )
+    if "cuda_bf16.h" in found:
+        found = _HALF_ONLY.sub("(__CUDA_ARCH__ >= 750)", found)
     return _BOUNDS.sub(r"__launch_bounds__(\1, 1)", found)
 
 
@@ -135,10 +144,12 @@ def fatbin(source: str, architectures: Sequence[str]) -> bytes:
         )
     text = prepared(source)
     if chosen.kind == "nvrtc":
-        return nvrtc.fatbin(text, numbers, include_folder())
+        with _kept_if_refused(text):
+            return nvrtc.fatbin(text, numbers, include_folder())
     options = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in numbers]
     options.append(f"-gencode=arch=compute_{numbers[-1]},code=compute_{numbers[-1]}")
-    return _run_nvcc(chosen, text, ["-fatbin", *options])[0]
+    with _kept_if_refused(text):
+        return _run_nvcc(chosen, text, ["-fatbin", *options])[0]
 
 
 def usage(source: str, architecture: str) -> list[Usage]:
@@ -158,12 +169,34 @@ def usage(source: str, architecture: str) -> list[Usage]:
     else:
         log = _run_nvcc(chosen, text, ["-cubin", f"-arch={architecture}", "-Xptxas=-v"])[1]
     found = []
-    for name, _, stores, loads, registers, rest in _USAGE.findall(log):
+    for name, stack, stores, loads, registers, rest in _USAGE.findall(log):
         shared = re.search(r"(\d+) bytes smem", rest)
-        found.append(
-            Usage(name, int(registers), int(stores), int(loads), int(shared[1]) if shared else 0)
+        numbers = [int(n) for n in (registers, stack, stores, loads, shared[1] if shared else 0)]
+        found.append(Usage(name, *numbers))
+    names = set(_KERNEL.findall(text))
+    if names != {used.kernel for used in found}:
+        raise ArtifactError(
+            f"usage: expected ptxas to report on {', '.join(sorted(names)) or 'a kernel'}, got: "
+            f"{log[:2000]}"
         )
     return found
+
+
+@contextmanager
+def _kept_if_refused(text: str) -> Iterator[None]:
+    """Keeps source that a compiler refuses, and says where.
+
+    Raises:
+        ArtifactError: as it came, and the path.
+    """
+    try:
+        yield
+    except ArtifactError as error:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="tvm_equi-", suffix=".cu", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+        raise ArtifactError(f"{error}\nThe source is in {file.name}") from error
 
 
 def compiler() -> Compiler:
@@ -270,8 +303,12 @@ def preload_runtime() -> None:
         ArtifactError: a library is missing, or the driver is too old.
     """
     version = driver_version()
-    if not version:
+    if DRIVER in missing_runtime():
         raise ArtifactError(f"load: expected {DRIVER}, got none; install NVIDIA's driver")
+    if not version:
+        raise ArtifactError(
+            f"load: expected {DRIVER} of NVIDIA's driver, got one that tells no version (a stub?)"
+        )
     if version < MIN_DRIVER:
         raise ArtifactError(
             "load: expected a driver for CUDA 13 (580 or newer), got one for CUDA "
@@ -285,6 +322,7 @@ def preload_runtime() -> None:
             "load: expected libtvm_runtime_cuda.so in the tvm package, got none; install a wheel "
             "of apache-tvm with CUDA"
         )
+    importlib.import_module("tvm_ffi")  # loads libtvm_ffi.so, which TVM's libraries need
     ctypes.CDLL(str(path.with_name("libtvm_runtime.so")), mode=ctypes.RTLD_GLOBAL)
     ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
 

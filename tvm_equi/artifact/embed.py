@@ -3,26 +3,37 @@
 In: the source that TVM generated for a library's imported module, and its machine code. Out: a
 function for TVM's `export_library` that writes the data of imported modules. TVM would store the
 source, to be compiled on the machine that loads it; with machine code nothing is compiled there.
+Where there is a driver, TVM would compile the source itself, with its own options and for this
+machine's headers; it is given `PLACEHOLDER` in place of machine code.
 
 The data (TVM 0.27, `ffi/src/extra/library_module.cc` and `src/runtime/cuda/cuda_module.cc`), every
 number a little-endian uint64 and every text its length and bytes:
     size of the rest
     the tree of imports, then kind and data of each module; one is imported, and so its data is last
         its kind, "cuda"; the size of its data
-            format of the code ("cuda": source; "fatbin": machine code); functions; the code
+            format of the code ("cuda": source; "cubin" or "fatbin": machine code); functions; the
+            code
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tvm_equi.errors import ArtifactError
 
 KIND = b"cuda"
-SOURCE_FORMAT, CODE_FORMAT = b"cuda", b"fatbin"
+SOURCE_FORMAT, COMPILED_FORMAT, CODE_FORMAT = b"cuda", b"cubin", b"fatbin"
+
+CALLBACK = "tvm_callback_cuda_compile"
+PLACEHOLDER = b"tvm_equi puts machine code here"
+
+_local = threading.local()
 
 ASSEMBLER = """    .section .rodata
     .globl {symbol}
@@ -33,6 +44,35 @@ ASSEMBLER = """    .section .rodata
     .size {symbol}, . - {symbol}
     .section .note.GNU-stack, "", @progbits
 """
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Keeps TVM from compiling CUDA source in this thread, as it does where there is a driver."""
+    _install()
+    before = getattr(_local, "is_uncompiled", False)
+    _local.is_uncompiled = True
+    try:
+        yield
+    finally:
+        _local.is_uncompiled = before
+
+
+@lru_cache(maxsize=1)
+def _install() -> None:
+    """Puts a compiler before TVM's own, which still does what else is compiled in this process."""
+    from tvm_ffi import get_global_func, register_global_func
+
+    own = get_global_func(CALLBACK, allow_missing=True)
+
+    def compile_source(code: str) -> bytes:
+        if getattr(_local, "is_uncompiled", False):
+            return PLACEHOLDER
+        if own is None:
+            raise ArtifactError(f"build: expected TVM's {CALLBACK}, got none")
+        return bytes(own(code))
+
+    register_global_func(CALLBACK, compile_source, override=True)
 
 
 def packer(source: str, code: bytes) -> Callable[[Any, bool, str, str], str]:
@@ -72,24 +112,28 @@ def with_code(data: bytes, source: str, code: bytes) -> bytes:
     Raises:
         ArtifactError: the data have another form than is known here.
     """
-    old = _text(source.encode())
+    forms = ((SOURCE_FORMAT, source.encode()), (COMPILED_FORMAT, PLACEHOLDER))
     # The module's data start with the format; before them stand their size and the module's kind.
     start = data.find(_text(KIND), 8)
     size_at = start + len(_text(KIND))
     body = data[size_at + 8 :]
-    is_known = (
+    found = [
+        (_text(form), _text(content))
+        for form, content in forms
+        if body.startswith(_text(form)) and body.endswith(_text(content))
+    ]
+    is_whole = (
         start > 0
         and data[:8] == _number(len(data) - 8)
         and data[size_at : size_at + 8] == _number(len(body))
-        and body.startswith(_text(SOURCE_FORMAT))
-        and body.endswith(old)
     )
-    if not is_known:
+    if not (is_whole and found):
         raise ArtifactError(
             "build: expected one imported CUDA module in the form of TVM 0.27, got another; "
             "pip install apache-tvm==0.27.0.post1"
         )
-    functions = body[len(_text(SOURCE_FORMAT)) : -len(old)]
+    ((form, content),) = found
+    functions = body[len(form) : -len(content)]
     new = _text(CODE_FORMAT) + functions + _text(code)
     rest = data[8:size_at] + _number(len(new)) + new
     return _number(len(rest)) + rest

@@ -17,9 +17,11 @@ from tvm_equi.errors import ArtifactError
 def _module() -> Any:
     """The bindings, None where they or the library are missing."""
     try:
-        from cuda.bindings import nvrtc
+        # nvfatbin came with release 13.2 of the bindings; its library is in a package of its own.
+        from cuda.bindings import nvfatbin, nvrtc
 
         nvrtc.nvrtcVersion()
+        nvfatbin.version()
     except (ImportError, RuntimeError, OSError):
         return None
     return nvrtc
@@ -57,9 +59,8 @@ def fatbin(source: str, numbers: Sequence[int], include: str) -> bytes:
     handle = nvfatbin.create([], 0)
     try:
         for number in numbers:
-            code = cubin(source, number, include)[0]
+            code, ptx, _ = _compile(source, number, include, [])
             nvfatbin.add_cubin(handle, code, len(code), str(number), f"sm_{number}")
-        ptx = _compile(source, f"compute_{numbers[-1]}", include, [], "PTX")[0]
         nvfatbin.add_ptx(handle, ptx, len(ptx), str(numbers[-1]), f"compute_{numbers[-1]}", "")
         data = bytearray(nvfatbin.size(handle))
         nvfatbin.get(handle, data)
@@ -81,20 +82,21 @@ def cubin(source: str, number: int, include: str, *, verbose: bool = False) -> t
         ArtifactError: the compiler refuses the source.
     """
     options = ["--ptxas-options=-v"] if verbose else []
-    return _compile(source, f"sm_{number}", include, options, "CUBIN")
+    code, _, log = _compile(source, number, include, options)
+    return code, log
 
 
 def _compile(
-    source: str, architecture: str, include: str, options: list[str], form: str
-) -> tuple[bytes, str]:
-    """The source in a form, and the compiler's log.
+    source: str, number: int, include: str, options: list[str]
+) -> tuple[bytes, bytes, str]:
+    """Machine code, the PTX that it was made of, and the compiler's log.
 
     Raises:
         ArtifactError: the compiler refuses the source.
     """
     module = _module()
     (program,) = _checked(module.nvrtcCreateProgram(source.encode(), b"kernel.cu", 0, [], []))
-    flags = [f"--gpu-architecture={architecture}", "-default-device", "-w", *options]
+    flags = [f"--gpu-architecture=sm_{number}", "-default-device", "-w", *options]
     flags += [f"--include-path={include}"] if include else []
     try:
         done = module.nvrtcCompileProgram(program, len(flags), [flag.encode() for flag in flags])
@@ -104,7 +106,7 @@ def _compile(
                 f"build: expected NVRTC {version()} to compile a kernel, got: "
                 f"{log.strip()[:2000] or done[0]}"
             )
-        return _read(module, program, form), log
+        return _read(module, program, "CUBIN"), _read(module, program, "PTX"), log
     finally:
         module.nvrtcDestroyProgram(program)
 

@@ -82,7 +82,9 @@ class GpuTarget:
 
         if self.kind == OPENCL:
             return tvm.target.Target({"kind": "opencl"}, host="llvm")
-        facts = {"kind": "cuda", "arch": self.architectures[0], "max_num_threads": 1024}
+        # For less than sm_80, TVM's bfloat16 is arithmetic on bits that does not compile.
+        arch = max(self.architectures[0], "sm_80", key=capability)
+        facts = {"kind": "cuda", "arch": arch, "max_num_threads": 1024}
         return tvm.target.Target(facts, host="llvm")
 
 
