@@ -88,7 +88,7 @@ install() { # arguments of pip install, without an index
 
 {
     extra=""
-    compgen -G "$root/wheels/nvidia_cuda_nvcc-*.whl" >/dev/null && extra="[cuda]"
+    compgen -G "$root/wheels/nvidia_cuda_nvrtc-*.whl" >/dev/null && extra="[cuda]"
     say "installing tvm_equi$extra and what tests and benchmark need"
     install --find-links "$root/wheels" --force-reinstall --no-deps tvm_equi
     install --find-links "$root/wheels" "tvm_equi$extra" ase matscipy pytest pytest-xdist hypothesis cuda-bindings

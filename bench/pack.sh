@@ -90,7 +90,7 @@ packages=(
     pytest pytest-xdist execnet iniconfig pluggy hypothesis sortedcontainers
     cuda-bindings cuda-pathfinder
 )
-nvcc=(nvidia-cuda-nvcc nvidia-cuda-crt nvidia-cuda-runtime nvidia-nvvm)
+compiler=(nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-nvfatbin)
 cue=(cuequivariance==0.13.0 cuequivariance-torch==0.13.0
     cuequivariance-ops-torch-cu13==0.13.0 cuequivariance-ops-cu13==0.13.0 nvidia-ml-py tqdm)
 oeq_needs=(jinja2 MarkupSafe ninja pybind11 setuptools)
@@ -103,7 +103,7 @@ echo "pack.sh: the wheel of tvm_equi"
 "${pip[@]}" --quiet wheel --no-deps --wheel-dir "$folder/wheels" "$root"
 
 echo "pack.sh: wheels for Python $python_version on $machine"
-((with_nvcc)) && packages+=("${nvcc[@]}")
+((with_nvcc)) && packages+=("${compiler[@]}")
 wanted=()
 for package in "${packages[@]}"; do
     wanted+=("$(pinned "$package")")
