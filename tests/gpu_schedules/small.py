@@ -1,7 +1,11 @@
-"""One small case in a process of its own, to be run under Oclgrind: `python -m ... NAME`."""
+"""One small case in a process of its own, under Oclgrind: `python -m ... NAME ORDER [BARRIER]`.
+
+BARRIER is the number of one that is left out of the code.
+"""
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyopencl as cl
@@ -10,7 +14,7 @@ import torch
 from tests.gpu_schedules import opencl
 from tests.lower.test_convolution import fused, random_edges
 from tests.lower.test_primfunc import derivatives, product
-from tvm_equi.algebra.convolution import NODE_ROWS, convolution_kernel, pass_order, passes
+from tvm_equi.algebra.convolution import NODE_ROWS, convolution_kernel, pass_order, passes, stages
 from tvm_equi.algebra.evaluate import Nodes, evaluate
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.algebra.products import linear_kernel
@@ -18,6 +22,9 @@ from tvm_equi.runtime import gpu
 from tvm_equi.runtime.device_order import device_order
 
 COUNTS = (6, 5)
+NUM_ROWS = {"couple-shared": 70}
+"""Rows of a case: here enough for two chunks of several tiles each."""
+BARRIER = "barrier(CLK_LOCAL_MEM_FENCE);"
 
 
 def edges() -> torch.Tensor:
@@ -28,7 +35,8 @@ def edges() -> torch.Tensor:
 
 
 def linear() -> Kernel:
-    segments = (((5, 0), (3, 1)), ((7, 0), (4, 1)))
+    """Both matrices take more than one tile of depth, in each direction."""
+    segments = (((19, 0), (9, 1)), ((11, 0), (10, 1)))
     return linear_kernel(*segments, ((0, 0, 0.5), (1, 1, 0.7)), weight_rows="shared")
 
 
@@ -45,6 +53,9 @@ ROWS: dict[str, Callable[[], Kernel]] = {
 EDGES: dict[str, Callable[[], Kernel]] = {
     "edges": lambda: convolution_kernel(product("uvu", (9, 1, 9), "row")),
     "edges-alone": lambda: convolution_kernel(product("uvu", (3, 1, 3), "row")),
+    "edges-loop": lambda: convolution_kernel(product("uvuv", (9, 2, 18), "row")),
+    "edges-mix": lambda: convolution_kernel(product("uvw", (3, 2, 4), "row")),
+    "edges-select": lambda: stages(product("uvu<v", (4, 4, 6), "none")).edges,
     "edges-shared": lambda: convolution_kernel(product("uvu", (9, 1, 9), "shared")),
     "edges-inside": lambda: fused(radial=True, harmonics=True),
 }
@@ -71,10 +82,22 @@ def run_wrong(name: str) -> None:
     queue.finish()
 
 
-def check(kernel: Kernel, over_edges: bool) -> None:
+def leave_out(barrier: int) -> None:
+    """Leaves one barrier out of all code that is compiled from now on."""
+    whole = opencl.assembly
+
+    def assembly(*of: Any) -> str:
+        before, *after = whole(*of).split(BARRIER)
+        kept = ["" if number == barrier else BARRIER for number in range(len(after))]
+        return before + "".join(map("".join, zip(kept, after, strict=True)))
+
+    opencl.assembly = assembly
+
+
+def check(kernel: Kernel, over_edges: bool, num_rows: int) -> None:
     """Runs a kernel and compares its outputs with the oracle."""
     graph = edges()
-    sizes = {"row": graph.shape[1] if over_edges else 11}
+    sizes = {"row": graph.shape[1] if over_edges else num_rows}
     sizes |= dict(zip(NODE_ROWS, COUNTS, strict=True))
     rng = np.random.default_rng(0)
     arrays = []
@@ -102,9 +125,11 @@ def check(kernel: Kernel, over_edges: bool) -> None:
 
 if __name__ == "__main__":
     case, order = sys.argv[1], int(sys.argv[2])
-    if case in ROWS:
-        check(derivatives(ROWS[case]())[order], over_edges=False)
-    elif case in EDGES:
-        check(derivatives(EDGES[case]())[order], over_edges=True)
+    assert opencl.queue().device.name.startswith("Oclgrind")
+    for number in sys.argv[3:]:
+        leave_out(int(number))
+    if case in ROWS | EDGES:
+        kernel = derivatives((ROWS | EDGES)[case]())[order]
+        check(kernel, case in EDGES, NUM_ROWS.get(case, 11))
     else:
         run_wrong(case)

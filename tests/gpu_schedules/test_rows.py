@@ -37,28 +37,37 @@ def test_storage_in_bfloat16(mode: str, weight_rows: WeightRows, check: Check) -
         check(kernel, dtype=torch.bfloat16, rows=200)
 
 
-@pytest.mark.parametrize("mode", ["uvu", "uvw", "uuu"])
+@pytest.mark.parametrize("mode", ["uvu", "uvw", "uuu", "u<vw"])
 def test_ir_mul(mode: str, check: Check) -> None:
-    muls = {"uvu": (5, 1, 5), "uvw": (3, 2, 4), "uuu": (5, 5, 5)}[mode]
+    muls = {"uvu": (5, 1, 5), "uvw": (3, 2, 4), "uuu": (5, 5, 5), "u<vw": (4, 4, 3)}[mode]
     for kernel in derivatives(product(mode, muls, "row", "ir_mul")):
         check(kernel)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 130, 1025])
-@pytest.mark.parametrize("mul", [1, 3, 33, 300])
-def test_sizes(mul: int, rows: int, check: Check) -> None:
-    for kernel in derivatives(product("uvu", (mul, 1, mul), "row"))[:2]:
-        check(kernel, rows=rows)
+@pytest.mark.parametrize("weight_rows", ["row", "shared"])
+@pytest.mark.parametrize("mul", [1, 3, 5, 33, 64, 300])
+def test_sizes(mul: int, weight_rows: WeightRows, check: Check) -> None:
+    for kernel in derivatives(product("uvu", (mul, 1, mul), weight_rows))[:2]:
+        for rows in (1, 2, 37, 130, 1025):
+            check(kernel, rows=rows)
 
 
-@pytest.mark.parametrize("rows", [1, 130, 1025])
+@pytest.mark.parametrize("mode", ["uvv", "uvuv", "uuu"])
+def test_shared_outputs_in_several_chunks(mode: str, check: Check) -> None:
+    muls = {"uvv": (3, 20, 20), "uvuv": (9, 2, 18), "uuu": (9, 9, 9)}[mode]
+    for kernel in derivatives(product(mode, muls, "shared"))[1:]:
+        for rows in (130, 1025):
+            check(kernel, rows=rows)
+
+
 @pytest.mark.parametrize("muls", [(1, 1), (7, 65), (130, 20)])
-def test_matrices(muls: tuple[int, int], rows: int, check: Check) -> None:
+def test_matrices(muls: tuple[int, int], check: Check) -> None:
     u, w = muls
     segments = (((u, 0), (u, 2)), ((w, 0), (w, 2)))
     kernel = linear_kernel(*segments, ((0, 0, 0.5), (1, 1, 0.7)), weight_rows="shared")
     for one in derivatives(kernel):
-        check(one, rows=rows)
+        for rows in (1, 130, 1025):
+            check(one, rows=rows)
 
 
 def test_third_derivative(check: Check) -> None:
