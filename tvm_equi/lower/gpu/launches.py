@@ -19,6 +19,7 @@ from tvm_equi.algebra.convolution import NODE_ROWS
 from tvm_equi.algebra.kernel import Kernel, Step
 from tvm_equi.lower.bundles import Bundle, bundles
 from tvm_equi.lower.gpu.decisions import GpuDecisions
+from tvm_equi.lower.gpu.shape import sum_stride
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,8 @@ def _walks(
     found: list[Launch] = []
     for (lane, extent, loop, _), items in kinds.items():
         most = _most_lanes(form, items, lane, decisions)
-        for part in _packed(form, items, min(extent, most), decisions):
+        is_alone = extent < decisions.min_table_lanes
+        for part in _packed(form, items, lane, min(extent, most), is_alone, decisions):
             by_node = any(
                 kernel.operand(name).rows in NODE_ROWS for i in part for name in i.step.operands
             )
@@ -196,12 +198,17 @@ def _most_lanes(form: Contraction, items: list[Item], lane: str, decisions: GpuD
 
 
 def _packed(
-    form: Contraction, items: list[Item], lanes: int, decisions: GpuDecisions
+    form: Contraction,
+    items: list[Item],
+    lane: str,
+    lanes: int,
+    is_alone: bool,
+    decisions: GpuDecisions,
 ) -> list[list[Item]]:
     """The items in parts that registers and shared memory suffice for; paths stay whole.
 
-    A thread keeps its sums. Where threads have few neighbours, each combines coefficients itself,
-    and what it reads is kept too. Shared memory holds the sums over lanes.
+    A thread keeps its sums. Where threads have few neighbours (`is_alone`), each combines
+    coefficients itself, and what it reads is kept too. Shared memory holds the sums over lanes.
     """
     by_path: dict[int, list[Item]] = {}
     for item in sorted(items, key=lambda i: form.paths[i.path].segments):
@@ -211,15 +218,13 @@ def _packed(
     laned: dict[tuple[str, int], int] = {}
     for number, some in by_path.items():
         path, sizes = form.paths[number], {}
-        lane = lane_letter(form, path, some[0].step.output)
-        is_alone = (path.extent(lane) if lane else 1) < decisions.min_table_lanes
         for item in some:
             for slot, name in enumerate(item.step.operands):
                 if slot == item.step.output or is_alone:
                     segment = path.segments[slot]
                     sizes[name, segment] = form.operands[slot].segments[segment].dim
         sums = _lane_sums(form, some, lane) if lanes > 1 else {}
-        shared = sum((laned | sums).values()) * (lanes | 1)
+        shared = sum((laned | sums).values()) * sum_stride(lanes)
         is_full = sum((kept | sizes).values()) > decisions.sums
         if not parts or is_full or shared > decisions.reduce_elements:
             parts.append([])

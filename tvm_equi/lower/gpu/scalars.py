@@ -43,10 +43,8 @@ def constant(dtype: str, value: float, *, exact: bool = False) -> Expr:
     if not exact or value == round(value):
         return tirx.FloatImm(dtype, float(value))
     float_code, bits_code, bits = (
-        ("f", "I", "uint32") if dtype == "float32" else ("d", "Q", "int64")
+        ("f", "I", "uint32") if dtype == "float32" else ("d", "q", "int64")
     )
-    if bits == "int64":
-        bits_code = "q"
     (pattern,) = struct.unpack(bits_code, struct.pack(float_code, value))
     return T.reinterpret(dtype, tirx.IntImm(bits, pattern))
 

@@ -34,8 +34,17 @@ class Shape:
 
     @property
     def sum_stride(self) -> int:
-        """Elements from one sum over lanes to the next: odd, so that all banks are used."""
-        return self.lanes | 1
+        """Elements from one sum over lanes to the next."""
+        return sum_stride(self.lanes)
+
+
+def sum_stride(lanes: int) -> int:
+    """Elements of shared memory that a sum over lanes takes: odd, so that all banks are used.
+
+    Args:
+        lanes: threads of a row.
+    """
+    return lanes | 1
 
 
 def shape(
@@ -57,7 +66,7 @@ def shape(
         and table_entries * element <= decisions.table_bytes
     )
     row_bytes = table_entries * element if has_tables else 0
-    sum_elements = num_sums * (lanes | 1)
+    sum_elements = num_sums * sum_stride(lanes)
     tile = decisions.tile if has_tables or num_sums else 1
 
     def fits() -> bool:

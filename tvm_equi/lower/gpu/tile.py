@@ -166,9 +166,7 @@ class TileEmitter:
         rounds = -(-num_rows // shape.threads)
         with T.serial(0, rounds) if rounds > 1 else nullcontext(0) as round_:
             number = T.bind(thread % num_rows if rounds == 1 else thread + round_ * shape.threads)
-            slot = T.bind(number // shape.tile)
-            first, last = chunks.bounds(slot)
-            position = T.bind(first + tile * shape.tile + number % shape.tile)
+            slot, position, last = self._place(chunks, tile, number)
             worker = T.bind(thread // num_rows) if rounds == 1 else 0
             is_row = position < last
             if rounds > 1:
@@ -179,6 +177,13 @@ class TileEmitter:
                     owners = self.lowering.order["segment_nodes"]
                     node = T.max(owners[chunks.segment(slot)], 0)
                 emit(worker, number, chunks.row_at(position, At(node=node)), workers)
+
+    def _place(self, chunks: Chunks, tile: Expr, number: Expr) -> tuple[Expr, Expr, Expr]:
+        """The slot and position of one of the block's rows, and where the slot's rows end."""
+        slot = T.bind(number // self.shape.tile)
+        first, last = chunks.bounds(slot)
+        position = T.bind(first + tile * self.shape.tile + number % self.shape.tile)
+        return slot, position, last
 
     def sum_over_lanes(self, chunks: Chunks, tile: Expr, thread: Expr) -> None:
         """Adds up lanes, in their order, one sum per thread.
@@ -198,9 +203,7 @@ class TileEmitter:
             which = T.bind(thread + round_ * shape.threads)
             with T.If(which < total), T.Then():
                 number = T.bind(which // self.num_sums)
-                slot = T.bind(number // shape.tile)
-                first, last = chunks.bounds(slot)
-                position = T.bind(first + tile * shape.tile + number % shape.tile)
+                _, position, last = self._place(chunks, tile, number)
                 with T.If(position < last), T.Then():
                     self._write_sum(chunks, which, position)
         barrier()
