@@ -7,7 +7,6 @@ of a range of edges can be computed alone: values for a million edges would not 
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from bench.convolvers import Unfused
 from bench.convolvers import unfused_bytes as estimate
 from bench.gpu_plan import READS, RETURNS, ROLES, GpuCase
-from bench.passes import PASSES, Tensors
+from bench.passes import PASSES, Tensors, larger
 
 PIECE_BYTES = 4 << 30
 """What e3nn may hold for a range of edges."""
@@ -72,9 +71,9 @@ def largest_error(
 
     def compare(number: int, found: Tensor, wanted: Tensor) -> None:
         difference = float((found - wanted).abs().max()) if wanted.numel() else 0.0
-        differences[number] = _larger(differences[number], difference)
+        differences[number] = larger(differences[number], difference)
         scale = float(wanted.abs().max()) if wanted.numel() else 0.0
-        scales[number] = _larger(scales[number], scale)
+        scales[number] = larger(scales[number], scale)
 
     for start in range(0, case.shape.edges, piece):
         rows = slice(start, start + piece)
@@ -89,13 +88,8 @@ def largest_error(
     tiny = torch.finfo(torch.float64).tiny
     worst = 0.0
     for difference, scale in zip(differences, scales, strict=True):
-        worst = _larger(worst, difference / max(scale, tiny))
+        worst = larger(worst, difference / max(scale, tiny))
     return worst
-
-
-def _larger(one: float, other: float) -> float:
-    """The larger of two numbers; infinity if one is none."""
-    return math.inf if math.isnan(one) or math.isnan(other) else max(one, other)
 
 
 def _reference(

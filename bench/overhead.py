@@ -37,7 +37,7 @@ def calls(workload: str) -> dict[str, Call]:
     t = random_tensors(theirs, rows=1, dtype=torch.float32)
     plan, inputs = plan_of(theirs), [tensor.detach() for tensor in t.inputs]
     outputs = [torch.empty(1, columns) for columns, _ in signature(plan).outputs]
-    bare = program(plan, torch.float32).function
+    bare = program(plan, torch.float32)
     found: dict[str, Call] = {
         "bare kernel": lambda: bare(*inputs, *outputs),
         "runtime.torch_op.run": lambda: run(plan, inputs),

@@ -130,6 +130,10 @@ def relative_error(values: tuple[Tensor, ...], reference: tuple[Tensor, ...]) ->
         if value.shape != wanted.shape:
             raise ValueError(f"expected shape {list(wanted.shape)}, got {list(value.shape)}")
         scale = wanted.detach().abs().max().clamp_min(torch.finfo(wanted.dtype).tiny)
-        error = float((value - wanted).detach().abs().max() / scale)
-        worst = error if error > worst or math.isnan(error) else worst
+        worst = larger(worst, float((value - wanted).detach().abs().max() / scale))
     return worst
+
+
+def larger(one: float, other: float) -> float:
+    """The larger of two errors; infinity if one is no number."""
+    return math.inf if math.isnan(one) or math.isnan(other) else max(one, other)

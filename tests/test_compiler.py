@@ -134,9 +134,10 @@ def test_cpu_and_gpus_in_one_artifact(artifact: Artifact, tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_no_gpu_to_compile_for() -> None:
+@pytest.mark.parametrize("target", ["cuda", "host,cuda", ["host", "cuda"], ["host,cuda"]])
+def test_no_gpu_to_compile_for(target: str | list[str]) -> None:
     with pytest.raises(ArgumentError, match="target: cuda: expected a GPU in this machine, got"):
-        compile(convolution(), "cuda")
+        compile(convolution(), target)
 
 
 def test_dtype_of_a_module() -> None:

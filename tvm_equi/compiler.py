@@ -22,7 +22,7 @@ from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.graph_trace import needed_plans
 from tvm_equi.runtime.devices import local_architectures
 from tvm_equi.runtime.kernel_plans import kernel_plans, planned_kernel
-from tvm_equi.schedule.targets import CUDA, HOST, split_target
+from tvm_equi.schedule.targets import CUDA, HOST, split_target, target_list
 
 Progress = Callable[[int, int], None]
 """Called with (kernels done, kernels in all) as they are compiled."""
@@ -73,27 +73,35 @@ def compile(
     kept = {name: value for name, value in parameters.items() if name in planned.parameters}
     module = GraphModule(planned, kept)
     plans = needed_plans(module, derivatives, wrt)
+    targets = [name for name in (cpu, gpus) if name is not None]
+    compiled = _build(plans, graph_dtype(planned), targets, progress)
+    parameters = dict(module.named_parameters())
+    artifact = Artifact(planned, parameters, compiled, ",".join(targets), derivatives)
+    if cpu in (HOST, None):
+        artifact.install()
+    return artifact
+
+
+def _build(
+    plans: Sequence[str], dtype: DType, targets: Sequence[str], progress: Progress | None
+) -> list[CompiledKernel]:
+    """Every kernel of some plans, each once, for every target."""
     parts = [part for plan in plans for part in kernel_plans(plan)]
     by_key = {(kernel := planned_kernel(part)).key(): (part, kernel) for part in reversed(parts)}
     needed = list(reversed(by_key.values()))
     compiled: list[CompiledKernel] = []
-    chosen = [name for name in (cpu, gpus) if name is not None]
-    for name in chosen:
+    for target in targets:
         entries = build_all(
             [kernel for _, kernel in needed],
-            graph_dtype(planned),
-            name,
-            _counter(progress, len(compiled), len(needed) * len(chosen)),
+            dtype,
+            target,
+            _counter(progress, len(compiled), len(needed) * len(targets)),
         )
         compiled += [
-            CompiledKernel(plan, entry.library, name)
+            CompiledKernel(plan, entry.library, target)
             for (plan, _), entry in zip(needed, entries, strict=True)
         ]
-    parameters = dict(module.named_parameters())
-    artifact = Artifact(planned, parameters, compiled, ",".join(chosen), derivatives)
-    if cpu in (HOST, None):
-        artifact.install()
-    return artifact
+    return compiled
 
 
 def _targets(target: str | Sequence[str]) -> tuple[str | None, str | None]:
@@ -102,7 +110,7 @@ def _targets(target: str | Sequence[str]) -> tuple[str | None, str | None]:
     Raises:
         ArgumentError: an unknown target, or "cuda" where there is no GPU.
     """
-    names = target.split(",") if isinstance(target, str) else list(target)
+    names = target_list(target)
     found = [",".join(local_architectures()) if name == CUDA else name for name in names]
     return split_target(found)
 

@@ -1,5 +1,7 @@
 """Summaries of measurements: means, ratios, shares, and who takes how many turns."""
 
+import math
+
 import pytest
 import torch
 
@@ -78,5 +80,7 @@ def test_relative_error_is_the_worst_of_all_values() -> None:
     values = (torch.tensor([1.0, 2.0]), torch.tensor([4.0]))
     wanted = (torch.tensor([1.0, 2.0]), torch.tensor([5.0]))
     assert relative_error(values, wanted) == pytest.approx(0.2)
+    nan = torch.tensor([1.0, math.nan])
+    assert relative_error((nan, values[1]), wanted) == math.inf
     with pytest.raises(ValueError, match=r"expected shape \[1\], got \[2\]"):
         relative_error(values[:1], wanted[1:])

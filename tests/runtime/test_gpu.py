@@ -35,7 +35,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 def call(
-    kernel: Kernel, counts: dict[str, int], dtype: torch.dtype, order: DeviceOrder | tuple[()] = ()
+    kernel: Kernel, counts: dict[str, int], dtype: torch.dtype, order: DeviceOrder | None = None
 ) -> list[torch.Tensor]:
     inputs = []
     for name in kernel.inputs:

@@ -15,9 +15,7 @@ from e3nn.o3 import Irrep, Irreps
 from tvm_equi.algebra.contraction import LAYOUTS, Layout
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, unknown_choice
 from tvm_equi.runtime.devices import DEVICE_TYPES, is_on_gpu
-
-DTYPES = (torch.float32, torch.float64)
-GPU_DTYPES = (*DTYPES, torch.float16, torch.bfloat16)
+from tvm_equi.runtime.kernels import DTYPES, GPU_DTYPES
 
 Choice = TypeVar("Choice", bound=str)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -21,12 +21,13 @@ from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.errors import ArgumentError, ArgumentTypeError
 from tvm_equi.lower.arguments import copied_inputs, summed_outputs
 from tvm_equi.runtime import devices, gpu
+from tvm_equi.runtime.device_order import DeviceOrder
 from tvm_equi.runtime.function import EagerFunction, KernelFunction, Runner, gradients
 from tvm_equi.runtime.kernels import load_kernel
 from tvm_equi.runtime.library import use_threads
 from tvm_equi.runtime.plans import resolve
 from tvm_equi.runtime.pool import POOL
-from tvm_equi.runtime.topology import Topology
+from tvm_equi.runtime.topology import Order, Topology
 from tvm_equi.runtime.torch_op import SERIAL_ELEMENTS, is_plain
 
 Value = tuple[int, Rows]
@@ -176,8 +177,8 @@ def _execute(
         return _execute_on_gpu(inputs, plan, topology)
     given = [tensor.contiguous() for tensor in inputs]
     for part in program(plan, dtype):
-        order = topology.order(part.order)
-        num_tasks = order[-1].shape[1] - 1
+        order = cast(Order, topology.order(part.order))
+        num_tasks = order.tasks.shape[1] - 1
         results = []
         for number in part.outputs:
             columns, rows = facts.outputs[number]
@@ -203,7 +204,8 @@ def _execute_on_gpu(
     outputs: list[torch.Tensor] = [inputs[0]] * len(signature(plan).outputs)
     for part in passes(resolve(plan)):
         kernel = gpu.gpu_kernel(part.kernel, inputs[0].dtype, inputs[0].device)
-        found = gpu.call(kernel, inputs, counts, topology.order(pass_order(part.kernel)))
+        order = cast(DeviceOrder, topology.order(pass_order(part.kernel)))
+        found = gpu.call(kernel, inputs, counts, order)
         for number, result in zip(part.outputs, found, strict=True):
             outputs[number] = result
     return outputs

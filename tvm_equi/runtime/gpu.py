@@ -16,6 +16,7 @@ from tvm_equi.algebra.contraction import Rows
 from tvm_equi.algebra.convolution import is_convolution
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.lower.gpu.arguments import copied_inputs, summed_outputs
+from tvm_equi.runtime.device_order import DeviceOrder
 from tvm_equi.runtime.devices import on_device
 from tvm_equi.runtime.kernels import load_gpu_kernel
 
@@ -81,7 +82,7 @@ def call(
     kernel: GpuKernel,
     inputs: Sequence[torch.Tensor],
     counts: Mapping[Rows, int],
-    order: Sequence[torch.Tensor] = (),
+    order: DeviceOrder | None = None,
 ) -> list[torch.Tensor]:
     """The outputs of a kernel.
 
@@ -89,7 +90,7 @@ def call(
         kernel: to call.
         inputs: checked, on one GPU.
         counts: the number of rows, of senders and of receivers; more than none.
-        order: of the edges, as `device_order` gives it.
+        order: of the edges, for a kernel over them.
     """
     first = inputs[0]
     dtype = first.dtype
@@ -108,18 +109,14 @@ def call(
         for columns, rows in kernel.temporaries
     ]
     copies = [torch.empty_like(given[number]) for number in kernel.copied]
-    num_parts = order[_PART_NODES].shape[0] if order else 0
+    num_parts = 0 if order is None else order.part_nodes.shape[0]
     parts = [first.new_empty((num_parts, columns), dtype=sum_dtype) for columns in kernel.summed]
     with on_device(first):
-        kernel.function(*given, *results, *temporaries, *copies, *parts, *order)
+        kernel.function(*given, *results, *temporaries, *copies, *parts, *(order or ()))
         return [
             result.sum(0).to(dtype) if rows == "shared" else result
             for result, (_, rows) in zip(results, kernel.outputs, strict=True)
         ]
-
-
-_PART_NODES = 5
-"""Of `DeviceOrder`."""
 
 
 def num_chunks(rows: int, columns: int) -> int:

@@ -93,9 +93,8 @@ class Topology:
     def from_tensors(cls, tensors: Sequence[torch.Tensor]) -> Topology:
         """The topology whose `tensors()` these are."""
         size = len(tensors) // len(NODE_ROWS)
-        kind = Order if size == len(Order._fields) else DeviceOrder
-        orders: dict[NodeRows, Order | DeviceOrder] = {
-            rows: kind(*tensors[number * size : (number + 1) * size])
+        orders = {
+            rows: _as_order(tensors[number * size : (number + 1) * size])
             for number, rows in enumerate(NODE_ROWS)
         }
         topology = cls.__new__(cls)
@@ -118,7 +117,7 @@ class Topology:
             found = torch.ops.tvm_equi.sort_edges(
                 self.edge_index, side, self.num_senders, self.num_receivers
             )
-            self._orders[rows] = DeviceOrder(*found) if len(found) > 5 else Order(*found)
+            self._orders[rows] = _as_order(found)
         return self._orders[rows]
 
     def tensors(self) -> list[torch.Tensor]:
@@ -131,6 +130,11 @@ class Topology:
             f"Topology({self.num_edges} edges, {self.num_senders} senders, "
             f"{self.num_receivers} receivers)"
         )
+
+
+def _as_order(tensors: Sequence[torch.Tensor]) -> Order | DeviceOrder:
+    """The order of a device's form, of which each has arrays of its own number."""
+    return Order(*tensors) if len(tensors) == len(Order._fields) else DeviceOrder(*tensors)
 
 
 def _check_edge_index(edge_index: Any) -> None:

@@ -9,7 +9,6 @@ from the cache, at their first call.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -37,22 +36,14 @@ MAX_CHUNKS = 64
 function of the number of rows alone, so that a result does not depend on the number of threads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A kernel, compiled and loaded for one dtype."""
-
-    signature: Signature
-    function: Callable[..., None]
-
-
 @lru_cache(maxsize=1024)
-def program(plan: str, dtype: torch.dtype) -> Program:
-    """The kernel that a plan names, ready to be called.
+def program(plan: str, dtype: torch.dtype) -> Callable[..., None]:
+    """The function of the kernel that a plan names, for this CPU.
 
     Raises:
         ArgumentTypeError: the dtype is not supported.
     """
-    return Program(signature(plan), load_kernel(resolve(plan), dtype))
+    return load_kernel(resolve(plan), dtype)
 
 
 def run(plan: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -139,14 +130,14 @@ def _execute(inputs: Sequence[torch.Tensor], plan: str) -> list[torch.Tensor]:
     if devices.is_on_gpu(first):
         kernel = gpu.gpu_kernel(resolve(plan), first.dtype, first.device)
         return gpu.call(kernel, inputs, {"row": rows})
-    return _run_cpu(inputs, plan, rows)
+    return _run_cpu(program(plan, first.dtype), facts, inputs, rows)
 
 
-def _run_cpu(inputs: Sequence[torch.Tensor], plan: str, rows: int) -> list[torch.Tensor]:
+def _run_cpu(
+    function: Callable[..., None], facts: Signature, inputs: Sequence[torch.Tensor], rows: int
+) -> list[torch.Tensor]:
     """The outputs, on the CPU, of at least one row."""
     dtype = inputs[0].dtype
-    loaded = program(plan, dtype)
-    facts = loaded.signature
     chunks = _num_chunks(rows)
     outputs = [
         POOL.empty((rows if has_rows else chunks, columns), dtype)
@@ -154,7 +145,7 @@ def _run_cpu(inputs: Sequence[torch.Tensor], plan: str, rows: int) -> list[torch
     ]
     is_small = rows * facts.row_elements < SERIAL_ELEMENTS
     use_threads(1 if is_small else torch.get_num_threads())
-    loaded.function(*[tensor.contiguous() for tensor in inputs], *outputs)
+    function(*[tensor.contiguous() for tensor in inputs], *outputs)
     return [
         out if has_rows else out.sum(0)
         for out, (_, has_rows) in zip(outputs, facts.outputs, strict=True)

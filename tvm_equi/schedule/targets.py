@@ -133,6 +133,16 @@ def capability(architecture: str) -> int:
     return int(number)
 
 
+def target_list(target: str | Sequence[str]) -> list[str]:
+    """The names in a target, as they were given.
+
+    Args:
+        target: a name, or several, as a list or with commas between.
+    """
+    given = [target] if isinstance(target, str) else target
+    return [name for names in given for name in names.split(",")]
+
+
 def split_target(target: str | Sequence[str]) -> tuple[str | None, str | None]:
     """The CPU and the GPUs of a target that may name several.
 
@@ -145,9 +155,7 @@ def split_target(target: str | Sequence[str]) -> tuple[str | None, str | None]:
     Raises:
         ArgumentError: a name is unknown, or there are none, or two CPUs.
     """
-    names = (
-        target.split(",") if isinstance(target, str) else [n for t in target for n in t.split(",")]
-    )
+    names = target_list(target)
     gpus = [name for name in names if is_gpu(name)]
     cpus = [name for name in names if not is_gpu(name)]
     for name in cpus:
