@@ -2,7 +2,6 @@
 
 import re
 import struct
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,46 +143,3 @@ def test_wrong_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cuda.COMPILER_VARIABLE, "/no/such/nvcc")
     with pytest.raises(ArgumentError, match="expected nvrtc, nvcc or the path of an nvcc, got"):
         cuda.compiler()
-
-
-def driver(folder: Path, version: int) -> Path:
-    """A driver of a CUDA version."""
-    path = folder / cuda.DRIVER
-    text = FAKE.read_text().replace("*version = 13000", f"*version = {version}")
-    (folder / "driver.c").write_text(text)
-    command = ["gcc", "-shared", "-fPIC", "-DDRIVER", "-o", str(path), str(folder / "driver.c")]
-    subprocess.run(command, check=True)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("version", "has_runtime", "message"),
-    [
-        (0, True, "expected libcuda.so.1, got none; install NVIDIA's driver"),
-        (12080, True, r"expected a driver for CUDA 13 \(580 or newer\), got one for CUDA 12.8;"),
-        (13000, False, r"expected libcudart.so.13, got none; pip install 'tvm_equi\[cuda\]'"),
-    ],
-)
-def test_what_is_missing_at_run_time(
-    version: int,
-    has_runtime: bool,
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import ctypes
-
-    library = ctypes.CDLL(str(driver(tmp_path, version))) if version else None
-    found = {cuda.DRIVER: library, cuda.RUNTIME: object() if has_runtime else None}
-    monkeypatch.setattr(cuda, "_open", found.get)
-    cuda.preload_runtime.cache_clear()
-    with pytest.raises(ArtifactError, match=f"^load: {message}"):
-        cuda.preload_runtime()
-    assert cuda.missing_runtime() == [name for name, there in found.items() if there is None]
-    assert cuda.driver_version() == version
-
-
-def test_runtime_of_tvm_is_in_the_wheel() -> None:
-    path = cuda.runtime_library()
-    assert path is not None
-    assert path.name == "libtvm_runtime_cuda.so"

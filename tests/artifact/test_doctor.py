@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tvm_equi.artifact import cuda, doctor
+from tvm_equi.artifact import cuda_libraries as libraries
 from tvm_equi.errors import ArtifactError
 
 
@@ -50,12 +51,12 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = cuda.Compiler("nvrtc", "13.5", "", (80, 90))
     monkeypatch.setattr(cuda, "compiler", lambda: compiler)
-    monkeypatch.setattr(cuda, "driver_version", lambda: 13000)
-    monkeypatch.setattr(cuda, "missing_runtime", list)
+    monkeypatch.setattr(libraries, "driver_version", lambda: 13000)
+    monkeypatch.setattr(libraries, "missing_runtime", list)
     monkeypatch.setattr(doctor, "_devices", lambda: "GPU 0: H100")
     monkeypatch.setattr(doctor, "_version", lambda package: "2.13.0+cu130")
     found = by_name()
-    names = ["CUDA compiler", "NVIDIA driver", cuda.RUNTIME, "CUDA in TVM", "CUDA in torch"]
+    names = ["CUDA compiler", "NVIDIA driver", libraries.RUNTIME, "CUDA in TVM", "CUDA in torch"]
     assert [found[name].found for name in names] == [
         "nvrtc 13.5: sm_80, sm_90",
         "for CUDA 13.0",
@@ -71,12 +72,18 @@ def test_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ArtifactError("none")
 
     monkeypatch.setattr(cuda, "compiler", none)
-    monkeypatch.setattr(cuda, "driver_version", lambda: 12080)
-    monkeypatch.setattr(cuda, "missing_runtime", lambda: [cuda.DRIVER, cuda.RUNTIME])
-    monkeypatch.setattr(cuda, "runtime_library", lambda: None)
+    monkeypatch.setattr(libraries, "driver_version", lambda: 12080)
+    monkeypatch.setattr(libraries, "missing_runtime", lambda: [libraries.DRIVER, libraries.RUNTIME])
+    monkeypatch.setattr(libraries, "tvm_library", lambda name: None)
     monkeypatch.setattr(doctor, "_version", lambda package: "2.13.0+cpu")
     found = by_name()
     assert found["NVIDIA driver"].found == "for CUDA 12.8"
-    for name in ("CUDA compiler", "NVIDIA driver", cuda.RUNTIME, "CUDA in TVM", "CUDA in torch"):
+    for name in (
+        "CUDA compiler",
+        "NVIDIA driver",
+        libraries.RUNTIME,
+        "CUDA in TVM",
+        "CUDA in torch",
+    ):
         assert found[name].advice.startswith("optional: ")
         assert not found[name].is_missing

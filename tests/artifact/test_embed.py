@@ -94,7 +94,8 @@ COMPILE = """
 import sys
 from pathlib import Path
 from tvm_equi.artifact import codegen, cuda
-cuda.preload_runtime()  # first, in a process that has nothing of TVM
+from tvm_equi.runtime.library import load_cuda_runtime
+load_cuda_runtime()  # first, in a process that has nothing of TVM
 from tests.lower.test_primfunc import product
 import tvm_ffi
 code = bytes.fromhex(sys.argv[2])

@@ -33,7 +33,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     monkeypatch.setattr(kernels, "_installed", {})
     monkeypatch.setattr(kernels, "build", build)
     monkeypatch.setattr(kernels, "load_function", load_function)
-    monkeypatch.setattr(kernels, "preload_runtime", lambda: None)
+    monkeypatch.setattr(kernels, "load_cuda_runtime", lambda: None)
     monkeypatch.setattr(kernels, "architecture", lambda device: "sm_90")
     return seen
 

@@ -1,4 +1,4 @@
-"""CUDA source -> machine code for several GPUs, and the libraries that run it.
+"""CUDA source -> machine code for several GPUs.
 
 In: source that TVM generated. Out: a fat binary with machine code for each architecture, and PTX
 for the last of them. NVIDIA's run-time compiler (NVRTC) does it where its Python packages are,
@@ -7,8 +7,6 @@ else `nvcc`; neither needs a GPU.
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import os
 import re
 import shutil
@@ -21,15 +19,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from tvm_equi.artifact import nvrtc
+from tvm_equi.artifact.cuda_libraries import package_folder
 from tvm_equi.errors import ArgumentError, ArtifactError
 from tvm_equi.schedule.targets import capability
 
 COMPILER_VARIABLE = "TVM_EQUI_CUDA_COMPILER"
 """Environment variable: "nvrtc", "nvcc" or the path of an nvcc; by default what is found first."""
-
-DRIVER, RUNTIME = "libcuda.so.1", "libcudart.so.13"
-MIN_DRIVER = 13000
-"""CUDA's version that the driver must support; code of CUDA 13 runs on no driver of CUDA 12."""
 
 _PRELUDE = """
 #ifdef __CUDACC_RTC__
@@ -143,12 +138,11 @@ def fatbin(source: str, architectures: Sequence[str]) -> bytes:
             f"({known}), got {', '.join(unknown)}"
         )
     text = prepared(source)
-    if chosen.kind == "nvrtc":
-        with _kept_if_refused(text):
-            return nvrtc.fatbin(text, numbers, include_folder())
     options = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in numbers]
     options.append(f"-gencode=arch=compute_{numbers[-1]},code=compute_{numbers[-1]}")
     with _kept_if_refused(text):
+        if chosen.kind == "nvrtc":
+            return nvrtc.fatbin(text, numbers, include_folder())
         return _run_nvcc(chosen, text, ["-fatbin", *options])[0]
 
 
@@ -265,84 +259,8 @@ def digest() -> str:
     return f"{chosen.kind} {chosen.version}"
 
 
-def package_folder() -> Path | None:
-    """The folder of NVIDIA's Python packages for CUDA 13, None where there are none."""
-    spec = importlib.util.find_spec("nvidia")
-    for location in (spec.submodule_search_locations if spec else None) or ():
-        if (folder := Path(location) / "cu13").is_dir():
-            return folder
-    return None
-
-
 def include_folder() -> str:
     """The folder of CUDA's headers, which code in half precision needs; "" where there is none."""
     folders = [package_folder(), os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
     found = [Path(folder) / "include" for folder in folders if folder]
     return next((str(path) for path in found if (path / "cuda_fp16.h").exists()), "")
-
-
-def missing_runtime() -> list[str]:
-    """Shared libraries that kernels need at run time and that this machine lacks."""
-    return [name for name in (DRIVER, RUNTIME) if _open(name) is None]
-
-
-def driver_version() -> int:
-    """CUDA's version that the driver supports, such as 13000; 0 without a driver."""
-    library = _open(DRIVER)
-    version = ctypes.c_int(0)
-    if library is None or library.cuDriverGetVersion(ctypes.byref(version)):
-        return 0
-    return version.value
-
-
-@lru_cache(maxsize=1)
-def preload_runtime() -> None:
-    """Loads CUDA's runtime, and TVM's runtime for it, which libraries of kernels need.
-
-    Raises:
-        ArtifactError: a library is missing, or the driver is too old.
-    """
-    version = driver_version()
-    if DRIVER in missing_runtime():
-        raise ArtifactError(f"load: expected {DRIVER}, got none; install NVIDIA's driver")
-    if not version:
-        raise ArtifactError(
-            f"load: expected {DRIVER} of NVIDIA's driver, got one that tells no version (a stub?)"
-        )
-    if version < MIN_DRIVER:
-        raise ArtifactError(
-            "load: expected a driver for CUDA 13 (580 or newer), got one for CUDA "
-            f"{version // 1000}.{version % 1000 // 10}; update NVIDIA's driver"
-        )
-    if _open(RUNTIME) is None:
-        raise ArtifactError(f"load: expected {RUNTIME}, got none; pip install 'tvm_equi[cuda]'")
-    path = runtime_library()
-    if path is None:
-        raise ArtifactError(
-            "load: expected libtvm_runtime_cuda.so in the tvm package, got none; install a wheel "
-            "of apache-tvm with CUDA"
-        )
-    importlib.import_module("tvm_ffi")  # loads libtvm_ffi.so, which TVM's libraries need
-    ctypes.CDLL(str(path.with_name("libtvm_runtime.so")), mode=ctypes.RTLD_GLOBAL)
-    ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-
-
-def runtime_library() -> Path | None:
-    """TVM's runtime for CUDA, None where the wheel has none."""
-    spec = importlib.util.find_spec("tvm")
-    for location in (spec.submodule_search_locations if spec else None) or ():
-        if (path := Path(location) / "lib" / "libtvm_runtime_cuda.so").exists():
-            return path
-    return None
-
-
-def _open(name: str) -> ctypes.CDLL | None:
-    """A shared library of the system or of NVIDIA's Python packages, None where it is missing."""
-    folder = package_folder()
-    for candidate in (name, str(folder / "lib" / name) if folder else ""):
-        try:
-            if candidate:
-                return ctypes.CDLL(candidate, mode=ctypes.RTLD_GLOBAL)
-        except OSError:
-            continue
-    return None

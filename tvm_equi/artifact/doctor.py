@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from tvm_equi.artifact import cache, cuda
+from tvm_equi.artifact import cuda_libraries as libraries
 from tvm_equi.artifact.codegen import PINS
 from tvm_equi.artifact.cpu import LEVELS, host_features
 from tvm_equi.errors import TvmEquiError
@@ -147,14 +148,14 @@ def _gpus() -> Iterator[Finding]:
         advice = "optional: pip install 'tvm_equi[cuda]' to compile for GPUs, here or not"
         is_choice = cuda.COMPILER_VARIABLE in str(error)
         yield Finding("CUDA compiler", "none", str(error) if is_choice else advice)
-    version = cuda.driver_version()
-    found = f"for CUDA {version // 1000}.{version % 1000 // 10}" if version else "none"
+    version = libraries.driver_version()
+    found = f"for CUDA {libraries.version_text(version)}" if version else "none"
     advice = "optional: NVIDIA's driver, 580 or newer, to run on GPUs"
-    yield Finding("NVIDIA driver", found, "" if version >= cuda.MIN_DRIVER else advice)
-    is_there = cuda.RUNTIME not in cuda.missing_runtime()
+    yield Finding("NVIDIA driver", found, "" if version >= libraries.MIN_DRIVER else advice)
+    is_there = libraries.RUNTIME not in libraries.missing_runtime()
     advice = "optional: pip install 'tvm_equi[cuda]' to run on GPUs"
-    yield Finding(cuda.RUNTIME, "there" if is_there else "none", "" if is_there else advice)
-    path = cuda.runtime_library()
+    yield Finding(libraries.RUNTIME, "there" if is_there else "none", "" if is_there else advice)
+    path = libraries.tvm_library(libraries.TVM_CUDA_RUNTIME)
     advice = "" if path else "optional: a wheel of apache-tvm with CUDA to run on GPUs"
     yield Finding("CUDA in TVM", path.name if path else "none", advice)
     build = (_version("torch") or "").partition("+")[2]

@@ -13,10 +13,9 @@ import torch
 
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.codegen import build
-from tvm_equi.artifact.cuda import preload_runtime
 from tvm_equi.errors import ArgumentTypeError, ArtifactError
 from tvm_equi.runtime.devices import architecture, runs_on
-from tvm_equi.runtime.library import load_function
+from tvm_equi.runtime.library import load_cuda_runtime, load_function
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 GPU_DTYPES = DTYPES | {torch.float16: "float16", torch.bfloat16: "bfloat16"}
@@ -91,5 +90,5 @@ def load_gpu_kernel(
             f"{', '.join(found.architectures)}, for which the artifact was compiled, got {own}; "
             f"compile it with target='{own}' too"
         )
-    preload_runtime()
+    load_cuda_runtime()
     return load_function(found.library if found else build(kernel, GPU_DTYPES[dtype], own).library)

@@ -7,7 +7,6 @@ DLPack. Only the small TVM runtime is loaded, never the compiler.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 import threading
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from tvm_equi.artifact.cuda_libraries import TVM_RUNTIME, check_runtime, tvm_library
 from tvm_equi.errors import ArtifactError
 from tvm_equi.lower.names import FUNCTION
 
@@ -34,15 +34,25 @@ def _runtime() -> Any:
     os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", "1000")
     import tvm_ffi
 
-    spec = importlib.util.find_spec("tvm")
-    for location in (spec.submodule_search_locations if spec else None) or ():
-        path = Path(location) / "lib" / "libtvm_runtime.so"
-        if path.exists():
-            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-            return tvm_ffi
-    raise ArtifactError(
-        "load: expected libtvm_runtime.so in the tvm package, got none; pip install apache-tvm"
-    )
+    path = tvm_library(TVM_RUNTIME)
+    if path is None:
+        raise ArtifactError(
+            f"load: expected {TVM_RUNTIME} in the tvm package, got none; pip install apache-tvm"
+        )
+    ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    return tvm_ffi
+
+
+@lru_cache(maxsize=1)
+def load_cuda_runtime() -> None:
+    """Loads what libraries of kernels for GPUs call.
+
+    Raises:
+        ArtifactError: a library is missing, or the driver is too old.
+    """
+    path = check_runtime()
+    _runtime()
+    ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
 
 
 @lru_cache(maxsize=4096)
