@@ -12,14 +12,13 @@ import pyopencl as cl
 import torch
 
 from tests.gpu_schedules import opencl
+from tests.gpu_schedules.oracle import check
 from tests.lower.test_convolution import fused, random_edges
 from tests.lower.test_primfunc import derivatives, product
-from tvm_equi.algebra.convolution import NODE_ROWS, convolution_kernel, pass_order, passes, stages
-from tvm_equi.algebra.evaluate import Nodes, evaluate
+from tvm_equi.algebra.convolution import convolution_kernel, stages
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.algebra.products import linear_kernel
 from tvm_equi.runtime import gpu
-from tvm_equi.runtime.device_order import device_order
 
 COUNTS = (6, 5)
 NUM_ROWS = {"couple-shared": 70}
@@ -94,42 +93,15 @@ def leave_out(barrier: int) -> None:
     opencl.assembly = assembly
 
 
-def check(kernel: Kernel, over_edges: bool, num_rows: int) -> None:
-    """Runs a kernel and compares its outputs with the oracle."""
-    graph = edges()
-    sizes = {"row": graph.shape[1] if over_edges else num_rows}
-    sizes |= dict(zip(NODE_ROWS, COUNTS, strict=True))
-    rng = np.random.default_rng(0)
-    arrays = []
-    for name in kernel.inputs:
-        operand = kernel.operand(name)
-        lead = () if operand.rows == "shared" else (sizes[operand.rows],)
-        arrays.append(rng.standard_normal((*lead, operand.dim)))
-    nodes = {r: Nodes(e, c) for r, e, c in zip(NODE_ROWS, graph.numpy(), COUNTS, strict=True)}
-    expected = evaluate(kernel, arrays, nodes) if over_edges else evaluate(kernel, arrays)
-    given = [torch.tensor(array) for array in arrays]
-    gpu.load_gpu_kernel = opencl.as_function
-    for outputs, part in (
-        [(p.outputs, p.kernel) for p in passes(kernel)]
-        if over_edges
-        else [(range(len(kernel.outputs)), kernel)]
-    ):
-        ready = gpu.gpu_kernel(part, torch.float64, torch.device("cpu"))
-        order: tuple[torch.Tensor, ...] = ()
-        if over_edges:
-            side = NODE_ROWS.index(pass_order(part))
-            order = device_order(graph, side, COUNTS[side], COUNTS[1 - side])
-        for number, found in zip(outputs, gpu.call(ready, given, sizes, order), strict=True):
-            np.testing.assert_allclose(found.numpy(), expected[number], rtol=1e-10, atol=1e-10)
-
-
 if __name__ == "__main__":
     case, order = sys.argv[1], int(sys.argv[2])
     assert opencl.queue().device.name.startswith("Oclgrind")
     for number in sys.argv[3:]:
         leave_out(int(number))
-    if case in ROWS | EDGES:
-        kernel = derivatives((ROWS | EDGES)[case]())[order]
-        check(kernel, case in EDGES, NUM_ROWS.get(case, 11))
+    gpu.load_gpu_kernel = opencl.as_function
+    if case in ROWS:
+        check(derivatives(ROWS[case]())[order], rows=NUM_ROWS.get(case, 11))
+    elif case in EDGES:
+        check(derivatives(EDGES[case]())[order], edges(), COUNTS)
     else:
         run_wrong(case)

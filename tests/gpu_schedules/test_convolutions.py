@@ -5,18 +5,16 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from tests.gpu_schedules.oracle import CASES
 from tests.lower.test_convolution import COUNTS, EDGES, fused, random_edges
-from tests.lower.test_primfunc import MODES, derivatives, product
+from tests.lower.test_primfunc import derivatives, product
 from tvm_equi.algebra.convolution import NODE_ROWS, convolution_kernel, stages
 from tvm_equi.algebra.products import WeightRows
 
 Check = Callable[..., list[torch.Tensor]]
 
-WEIGHTED = [(*mode, kind) for mode in MODES for kind in ("row", "shared")]
-PLAIN = [(*mode, "none") for mode in MODES if "w" not in mode[0]]
 
-
-@pytest.mark.parametrize(("mode", "u", "v", "w", "weight_rows"), WEIGHTED + PLAIN)
+@pytest.mark.parametrize(("mode", "u", "v", "w", "weight_rows"), CASES)
 def test_equals_the_oracle(
     mode: str, u: int, v: int, w: int, weight_rows: WeightRows, check: Check
 ) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from bench.workloads import Workload, load
+from tests.workloads import WORKLOADS
 from tvm_equi.algebra.convolution import passes, stages
 from tvm_equi.algebra.derivative import vjp
 from tvm_equi.algebra.kernel import Kernel
@@ -21,9 +22,6 @@ def nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
     """nvcc where it is, else NVRTC, which has the same ptxas."""
     if cuda._find_nvcc("nvcc") is not None:
         monkeypatch.setenv(cuda.COMPILER_VARIABLE, "nvcc")
-
-
-WORKLOADS = [pytest.param(workload, id=workload.name) for workload in load()]
 
 
 def kernels(workload: Workload, is_convolution: bool) -> list[Kernel]:

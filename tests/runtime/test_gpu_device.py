@@ -6,7 +6,8 @@ import torch
 import tvm_equi
 from bench.workloads import Workload, load
 from tests.graphs import two_layers
-from tests.nn.conv_reference import derivatives, draw, graph, largest_error, summed
+from tests.nn.conv_reference import derivatives, graph, largest_error, summed
+from tests.workloads import WORKLOADS, moved, operands
 from tvm_equi.errors import ArgumentError, IndexRangeError
 from tvm_equi.runtime.devices import CHECK_VARIABLE
 
@@ -15,7 +16,6 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 
-WORKLOADS = [pytest.param(workload, id=workload.name) for workload in load()]
 TOLERANCE = {
     torch.float64: 1e-12,
     torch.float32: 1e-5,
@@ -30,22 +30,6 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CHECK_VARIABLE, "1")
 
 
-def inputs(workload: Workload, nodes: int, edges: int) -> list[torch.Tensor]:
-    """x, y and weights, in float64 on the CPU."""
-    product = workload.build(torch.float64)
-    generator = torch.Generator().manual_seed(0)
-    lead = () if workload.shared_weights else (edges,)
-    return [
-        draw(generator, nodes, product.irreps_in1.dim),
-        draw(generator, edges, product.irreps_in2.dim),
-        draw(generator, *lead, product.weight_numel),
-    ]
-
-
-def on_gpu(dtype: torch.dtype, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [tensor.detach().to("cuda", dtype).requires_grad_() for tensor in tensors]
-
-
 def wide(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     return [tensor.cpu().double() for tensor in tensors]
 
@@ -53,9 +37,9 @@ def wide(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_rows(workload: Workload, dtype: torch.dtype) -> None:
-    given, order = inputs(workload, 50, 50), 2 if dtype.itemsize >= 4 else 1
+    given, order = operands(workload, 50, 50), 2 if dtype.itemsize >= 4 else 1
     ours = tvm_equi.TensorProduct.from_e3nn(workload.build(torch.float32))
-    found = wide(derivatives(ours, on_gpu(dtype, given), order))
+    found = wide(derivatives(ours, moved(given, "cuda", dtype), order))
     wanted = derivatives(workload.build(torch.float64), given, order)
     assert largest_error(found, wanted) < TOLERANCE[dtype]
 
@@ -67,10 +51,10 @@ def test_edges(workload: Workload, kind: str, dtype: torch.dtype) -> None:
     edges = graph("random", 300, 16, 15)
     if kind == "skewed":
         edges[:, :200] = torch.tensor([[3], [5]])
-    given, order = inputs(workload, 16, 300), 2 if dtype.itemsize >= 4 else 1
+    given, order = operands(workload, 16, 300), 2 if dtype.itemsize >= 4 else 1
     ours = tvm_equi.TensorProductConv.from_e3nn(workload.build(torch.float32))
     topology = tvm_equi.Topology(edges.cuda(), (16, 15))
-    found = derivatives(lambda *values: ours(*values, topology), on_gpu(dtype, given), order)
+    found = derivatives(lambda *values: ours(*values, topology), moved(given, "cuda", dtype), order)
     product = workload.build(torch.float64)
     wanted = derivatives(lambda *values: summed(product, edges, 15, *values), given, order)
     assert largest_error(wide(found), wanted) < TOLERANCE[dtype]
@@ -80,7 +64,7 @@ def prepared() -> tuple[tvm_equi.TensorProductConv, list[torch.Tensor], tvm_equi
     workload = next(workload for workload in load() if workload.name == "mace-medium")
     conv = tvm_equi.TensorProductConv.from_e3nn(workload.build())
     topology = tvm_equi.Topology(graph("random", 2000, 60, 60).cuda(), 60)
-    return conv, on_gpu(torch.float32, inputs(workload, 60, 2000)), topology
+    return conv, moved(operands(workload, 60, 2000), "cuda", torch.float32), topology
 
 
 def test_equal_in_every_run() -> None:
