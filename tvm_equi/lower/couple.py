@@ -5,7 +5,8 @@ one row. One channel letter runs over vector lanes; the other, if its extent is 
 loop. Names, after the roles that operands play for a path: the *spread* operand x[i] has lanes,
 the *common* operand y[j] has none (unless both have the same letter), w weighs lanes, z[k] is the
 product. The common operand is combined with the coefficients first, A[i,k] = sum_j C[i,j,k] y[j],
-once per row and not per channel (docs/architecture.md, "Combine first").
+once per row and not per channel (docs/architecture.md, "Combine first"); `Decisions.association`
+may ask for another order.
 
 The steps of a bundle, with any number of values in each role, share what they have in common:
     s[i] = sum w x[i]           for every product and every gradient to y
@@ -25,6 +26,7 @@ from tvm.script.ir_builder import tirx as T
 from tvm_equi.algebra.contraction import Contraction
 from tvm_equi.algebra.kernel import Step
 from tvm_equi.lower.couple_path import PathEmitter, Scope
+from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.roles import Roles
 from tvm_equi.lower.storage import Storage
 from tvm_equi.lower.vector import (
@@ -51,15 +53,21 @@ class Couple:
         form: the contraction.
         steps: its steps; none reads what another writes.
         storage: where the values are.
-        lanes: vector lanes of the target.
+        decisions: from a schedule.
         rows: if above 0, rows that run over the lanes; `storage` then has rows in lanes.
     """
 
     def __init__(
-        self, form: Contraction, steps: list[Step], storage: Storage, lanes: int, rows: int = 0
+        self,
+        form: Contraction,
+        steps: list[Step],
+        storage: Storage,
+        decisions: Decisions,
+        rows: int = 0,
     ) -> None:
         """Works out roles, groups of paths and the tables that they need."""
-        self.form, self.steps, self.storage, self.lanes = form, steps, storage, lanes
+        self.form, self.steps, self.storage, self.decisions = form, steps, storage, decisions
+        self.lanes = decisions.lanes
         self.num_rows = 1  # for which tables and sums are kept at a time
         self.roles = [Roles(form, path, rows) for path in form.paths]
         self.tables: dict[tuple[int, str], Table] = {}
@@ -117,7 +125,8 @@ class Couple:
             if roles.common_has_lanes:
                 continue
             index = {pair: position for position, pair in enumerate(roles.pattern)}
-            for name in self._common_names(roles):
+            has_tables = self.decisions.association == "table"
+            for name in self._common_names(roles) if has_tables else ():
                 size = max(1, self.num_rows * roles.loop * len(index))
                 buffer = T.alloc_buffer((size,), dtype, scope="global")
                 self.tables[number, name] = (buffer, index, len(index))

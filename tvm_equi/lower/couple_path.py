@@ -6,7 +6,7 @@ paths share inside the block. Out: reads, arithmetic and writes for all steps of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,6 @@ from tvm_equi.lower.vector import Block, Expr, constant, splat, total, vector_dt
 
 if TYPE_CHECKING:
     from tvm_equi.lower.couple import Couple
-
-MAX_UNROLLED = 8
-"""Extents of the looped channel letter up to which its loop is unrolled."""
 
 
 @dataclass
@@ -70,7 +67,7 @@ class PathEmitter:
         for buffers in (*spread.values(), *product.values()):
             for buffer in buffers:
                 T.buffer_store(buffer, zeros(self.dtype, width), [0])
-        if self.roles.loop <= MAX_UNROLLED:
+        if self.roles.loop <= self.couple.decisions.max_unrolled:
             for o in range(self.roles.loop):
                 self._emit_at(o, add_spread, product)
         else:
@@ -172,6 +169,13 @@ class PathEmitter:
     def _combined(self, name: str, i: int, k: int) -> Expr:
         """A[i, k] of a value that plays y, as a vector."""
         if not self.roles.common_has_lanes:
+            if self.couple.decisions.association == "inline":
+                coefficients = self.roles.coefficients[i, :, k]
+                terms = [
+                    self._common_scalar(name, int(j)) * constant(self.dtype, coefficients[j])
+                    for j in np.flatnonzero(coefficients)
+                ]
+                return splat(total(terms), self.block.width)
             buffer, index, stride = self.couple.tables[self.number, name]
             at = self.couple.table_index(self._o * stride + index[i, k], self.r)
             return splat(buffer[at], self.block.width)
@@ -194,6 +198,35 @@ class PathEmitter:
                 for i, k in self.roles.pattern
             }
         return self._laned[name][i, k]
+
+    def _common_scalar(self, name: str, j: int) -> Expr:
+        """y[j] of a value without lanes."""
+        segment = self.roles.path.segments[self.roles.common]
+        return self.storage.scalar(name, segment, self.r, self._o, j)
+
+    def _times_common(
+        self, values: list[Expr], name: str, *, to_product: bool
+    ) -> Iterator[tuple[int, Expr]]:
+        """(k, s[i] A[i, k]) or (i, A[i, k] z[k]) for all terms of the sums over i or k.
+
+        Args:
+            values: s or z.
+            name: of the value that plays y.
+            to_product: whether the terms are those of z.
+        """
+        roles = self.roles
+        if roles.common_has_lanes or self.couple.decisions.association != "pairs":
+            for i, k in roles.pattern:
+                source, target = (i, k) if to_product else (k, i)
+                yield target, values[source] * self._combined(name, i, k)
+            return
+        pairs: dict[tuple[int, int], Expr] = {}
+        for i, j, k in np.argwhere(roles.coefficients).tolist():
+            source, target = (i, k) if to_product else (k, i)
+            if (source, j) not in pairs:
+                y = splat(self._common_scalar(name, j), self.block.width)
+                pairs[source, j] = T.bind(values[source] * y)
+            yield target, self._scaled(pairs[source, j], roles.coefficients[i, j, k])
 
     def _scaled(self, value: Expr, factor: float) -> Expr:
         return value * splat(constant(self.dtype, factor), self.block.width)
@@ -235,8 +268,8 @@ class PathEmitter:
         terms = terms or [[] for _ in range(roles.coefficients.shape[2])]
         for common, steps in by_common.items():
             s = self._weighted_sum(steps)
-            for i, k in roles.pattern:
-                terms[k].append(s[i] * self._combined(common, i, k))
+            for k, term in self._times_common(s, common, to_product=True):
+                terms[k].append(term)
         return [T.bind(total(t)) if t else zeros(self.dtype, self.block.width) for t in terms]
 
     def _pull(self, step: Step) -> dict[int, Expr]:
@@ -245,8 +278,8 @@ class PathEmitter:
         if (common, product) not in self._pulled:
             z = self._product(product)
             terms: dict[int, list[Expr]] = {}
-            for i, k in self.roles.pattern:
-                terms.setdefault(i, []).append(z[k] * self._combined(common, i, k))
+            for i, term in self._times_common(z, common, to_product=False):
+                terms.setdefault(i, []).append(term)
             self._pulled[common, product] = {i: T.bind(total(t)) for i, t in terms.items()}
         return self._pulled[common, product]
 

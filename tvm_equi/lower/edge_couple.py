@@ -21,9 +21,6 @@ from tvm_equi.lower.edge_storage import EdgeStorage, Key
 from tvm_equi.lower.storage import Storage
 from tvm_equi.lower.vector import Block, Expr, constant, each_block, num_blocks, splat, store, total
 
-MAX_SUMS = 16
-"""Sums of a node that one loop over its edges keeps in registers, of 32 (16 without AVX-512)."""
-
 
 class EdgeCouple(Couple):
     """Emits a bundle of couple steps for the edges of a node in a tile.
@@ -39,7 +36,7 @@ class EdgeCouple(Couple):
         self, form: Contraction, steps: list[Step], storage: Storage, decisions: Decisions
     ) -> None:
         """Allocates tables and sums."""
-        super().__init__(form, steps, storage, decisions.lanes)
+        super().__init__(form, steps, storage, decisions)
         self.num_rows = decisions.row_tile
         self.run_edges = decisions.run_edges
         self.allocate()
@@ -155,7 +152,7 @@ class EdgeCouple(Couple):
                     for (_, segment), dim in self._register_sums([number]).items()
                     if segment == self.roles[number].path.segments[self.roles[number].product]
                 )
-                if number == group[0] or room + size > MAX_SUMS:
+                if number == group[0] or room + size > self.decisions.node_sums:
                     parts.append([])
                     room = 0
                 parts[-1].append(number)

@@ -92,13 +92,13 @@ class EdgeTile:
 
     def _emit_by_tile(self, number: int) -> None:
         """One bundle for all edges of the tile."""
-        bundle, lanes = self.lowering.bundles[number], self.lowering.lanes
+        bundle, decisions = self.lowering.bundles[number], self.lowering.decisions
         form = self.kernel.contractions[bundle.contraction]
         if number in self.lowering.mixes:
             self.lowering.mixes[number].emit_tile(self.storage, self.lowering.tile)
             return
         rows = self.storage.rows_in_lanes()
-        Couple(form, list(bundle.steps), rows, lanes, self.lowering.tile).emit(0)
+        Couple(form, list(bundle.steps), rows, decisions, self.lowering.tile).emit(0)
 
     def _emit_nodes(self, phase: Phase) -> None:
         """Bundles for the edges of each node in the tile."""

@@ -13,6 +13,7 @@ from typing import Any
 from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.contraction import Operand
+from tvm_equi.lower.streaming import can_stream, stream
 from tvm_equi.lower.vector import (
     Block,
     Expr,
@@ -37,6 +38,7 @@ class Location:
         dim: components.
         channel_stride: between channels.
         component_stride: between components.
+        is_large: if given, whether to store past the cache (`lower/streaming.py`).
     """
 
     buffer: Any
@@ -46,6 +48,7 @@ class Location:
     dim: int
     channel_stride: int
     component_stride: int
+    is_large: Expr | None = None
 
     @property
     def is_interleaved(self) -> bool:
@@ -90,11 +93,24 @@ def write_at(at: Location, block: Block, channels: Channels, values: Sequence[Ex
         start = at.address(first, 0)
         chunks = interleave(values, block.width)
         for q, (chunk, valid) in enumerate(zip(chunks, _chunk_lengths(block, at.dim), strict=True)):
-            store(at.buffer, at.lead, start + q * block.width, chunk, block.width, valid)
+            _store(at, start + q * block.width, 1, chunk, replace(block, valid=valid))
         return
     step = channels.stride * at.channel_stride
     for i, value in enumerate(values):
-        store_strided(at.buffer, at.lead, at.address(first, i), step, value, block)
+        _store(at, at.address(first, i), step, value, block)
+
+
+def _store(at: Location, address: Expr, step: int, value: Expr, block: Block) -> None:
+    """Stores lanes `step` apart, past the cache where the location asks for it and that can be."""
+    is_whole = step == 1 and block.valid >= block.width
+    if at.is_large is None or not is_whole or not can_stream(at.buffer, address, block.width):
+        store_strided(at.buffer, at.lead, address, step, value, block)
+        return
+    with T.If(at.is_large):
+        with T.Then():
+            stream(at.buffer, at.lead, address, value, block.width)
+        with T.Else():
+            store(at.buffer, at.lead, address, value, block.width, block.valid)
 
 
 def _chunk_lengths(block: Block, dim: int) -> list[int]:

@@ -22,6 +22,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.contraction import Contraction, Path
 from tvm_equi.algebra.kernel import Step
+from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.location import Channels
 from tvm_equi.lower.storage import Storage
 from tvm_equi.lower.vector import (
@@ -42,16 +43,6 @@ from tvm_equi.lower.vector import (
 X, W, Z = 0, 1, 2
 """Slots of a mix contraction."""
 
-MAX_ACCUMULATORS = 24
-"""Vector registers given to the sums of one matrix product, of 32 (16 without AVX-512)."""
-
-PRODUCT_ROWS = 8
-"""Rows of one matrix product in registers; more would leave none for a second block of lanes,
-and a scalar is then loaded for each multiply-add."""
-
-STRIP = 4
-"""Blocks of lanes that one pass over a per-row matrix takes at a time."""
-
 
 @dataclass
 class Mix:
@@ -60,15 +51,22 @@ class Mix:
     Args:
         form: the contraction.
         steps: its steps; none reads what another writes.
-        lanes: vector lanes of the target.
+        decisions: from a schedule. Of 32 vector registers (16 without AVX-512), `accumulators` hold
+            sums; more `product_rows` would leave none for a second block of lanes, and a scalar is
+            then loaded for each multiply-add.
         transposed: (value, path number) -> buffer [w, u] with the transposed weights, where they
             are shared.
     """
 
     form: Contraction
     steps: list[Step]
-    lanes: int
+    decisions: Decisions
     transposed: dict[tuple[str, int], Any] = field(default_factory=dict)
+
+    @property
+    def lanes(self) -> int:
+        """Vector lanes."""
+        return self.decisions.lanes
 
     @property
     def is_shared(self) -> bool:
@@ -123,7 +121,7 @@ class _RowPath:
 
     def emit(self) -> None:
         """Passes over strips of the matrix's columns."""
-        width = block_width(self.w, self.mix.lanes)
+        width, strip_blocks = block_width(self.w, self.mix.lanes), self.mix.decisions.strip
         for step in self.mix.to(X):
             self.storage.fill(step.target, self.path.segments[X], self.r, self.mix.lanes)
         adds = {
@@ -133,13 +131,14 @@ class _RowPath:
             for step in self.mix.steps
             if step.output != X
         }
-        strips, rest = divmod(self.w, STRIP * width)
+        columns = strip_blocks * width
+        strips, rest = divmod(self.w, columns)
         if strips:
             with T.serial(0, strips) as strip:
-                blocks = static_blocks(STRIP * width, self.mix.lanes, strip * (STRIP * width))
+                blocks = static_blocks(columns, self.mix.lanes, strip * columns)
                 self._emit_strip(blocks, adds)
         if rest:
-            blocks = static_blocks(rest, self.mix.lanes, strips * STRIP * width)
+            blocks = static_blocks(rest, self.mix.lanes, strips * columns)
             self._emit_strip(blocks, adds)
         for name, slot in adds:
             self.storage.mark(name, self.path.segments[slot])
@@ -240,7 +239,9 @@ class _TilePath:
     def _rows(self, num_terms: int, most: int) -> int:
         """Rows that registers hold at once: a power of two, which divides the tile."""
         rows = 1
-        while 2 * rows * self.dim * num_terms <= MAX_ACCUMULATORS and 2 * rows <= most:
+        while (
+            2 * rows * self.dim * num_terms <= self.mix.decisions.accumulators and 2 * rows <= most
+        ):
             rows *= 2
         return min(rows, self.num_rows)
 
@@ -278,8 +279,9 @@ class _TilePath:
             add = self.storage.adds(name, segment)
             some = [step for step in steps if step.target == name]
             width = block_width(extent, self.mix.lanes)
-            rows = self._rows(1, PRODUCT_ROWS)
-            most = max(1, min(STRIP, MAX_ACCUMULATORS // (rows * self.dim)))
+            decisions = self.mix.decisions
+            rows = self._rows(1, decisions.product_rows)
+            most = max(1, min(decisions.strip, decisions.accumulators // (rows * self.dim)))
             blocks_in_all = num_blocks(extent, self.mix.lanes)
             strip = -(-blocks_in_all // -(-blocks_in_all // most))
             with _each_subtile(self.num_rows, rows) as tile:

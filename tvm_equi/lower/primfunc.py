@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from tvm_equi.lower.names import FUNCTION, ROWS_BLOCK
 from tvm_equi.lower.roles import Roles
 from tvm_equi.lower.select import emit_select
 from tvm_equi.lower.storage import Place, Storage
+from tvm_equi.lower.streaming import fence, is_large, streaming
 from tvm_equi.lower.vector import Block, Expr, each_block, store, zeros
 
 
@@ -106,6 +107,15 @@ def lower(kernel: Kernel, dtype: str, decisions: Decisions) -> Any:
     return builder.get()
 
 
+def streamed_places(kernel: Kernel, places: dict[str, Place]) -> dict[str, Place]:
+    """Memory of the outputs that have a row for each row of the kernel, stored past the cache."""
+    return {
+        name: replace(places[name], is_large=is_large(places[name].buffer))
+        for name in kernel.outputs
+        if kernel.operand(name).rows == "row" and not places[name].is_local
+    }
+
+
 def alignment(dtype: str) -> int:
     """Bytes that a tensor is aligned to: a view may start at any element."""
     return int(dtype.removeprefix("float")) // 8
@@ -162,7 +172,7 @@ class _Lowering:
         self.num_chunks = num_chunks if self.is_reduced else T.ceildiv(n, decisions.chunk_rows)
         self.bundles = bundles(kernel)
         self.mixes = {
-            number: Mix(kernel.contractions[b.contraction], list(b.steps), decisions.lanes)
+            number: Mix(kernel.contractions[b.contraction], list(b.steps), decisions)
             for number, b in enumerate(self.bundles)
             if kernel.contractions[b.contraction].family == "mix"
         }
@@ -170,6 +180,13 @@ class _Lowering:
 
     def emit(self) -> None:
         """Transposes shared weights, then runs chunks of rows."""
+        with streaming(self.dtype) if self.decisions.is_streamed else nullcontext():
+            if self.decisions.is_streamed:
+                self.places |= streamed_places(self.kernel, self.places)
+            self._emit_rows()
+
+    def _emit_rows(self) -> None:
+        """The same, whether outputs go past the cache or not."""
         for mix in self.mixes.values():
             if mix.is_shared:
                 buffers = {name: place.buffer for name, place in self.places.items()}
@@ -184,16 +201,15 @@ class _Lowering:
             last = T.bind(T.min(first + rows, self.n))
             self._zero_partials(chunk)
             self._allocate_temporaries()
-            if self.tile == 1:
-                with T.serial(0, last - first) as row:
-                    self._emit_tile(first + row, chunk, 1)
-                return
-            full = T.bind((last - first) // self.tile)
-            with T.serial(0, full) as index:
-                self._emit_tile(first + index * self.tile, chunk, self.tile)
-            start = T.bind(first + full * self.tile)
-            with T.serial(0, last - start) as row:
-                self._emit_tile(start + row, chunk, 1)
+            if self.tile > 1:
+                full = T.bind((last - first) // self.tile)
+                with T.serial(0, full) as index:
+                    self._emit_tile(first + index * self.tile, chunk, self.tile)
+                first = T.bind(first + full * self.tile)
+            with T.serial(0, last - first) as row:
+                self._emit_tile(first + row, chunk, 1)
+            if self.decisions.is_streamed:
+                fence()
 
     def _declare_regions(self) -> None:
         """Declares that the block reads and writes everything: chunks are no tiles."""
@@ -217,6 +233,8 @@ class _Lowering:
             rows = self.tile if is_single and self.tile > 1 else 0
             self.places[name] = Place(operand, buffer, is_local=True, rows_last=rows)
 
+        if not self.decisions.is_staged:
+            return
         for name, segments in staged_segments(self.kernel, self.bundles).items():
             place = self.places[name]
             buffers = []
@@ -251,8 +269,8 @@ class _Lowering:
                 if number in self.mixes and self.mixes[number].is_shared:
                     self.mixes[number].emit_tile(storage, num_rows)
                 elif num_rows > 1 and fits_row_lanes(form):
-                    lanes, steps = self.decisions.lanes, list(bundle.steps)
-                    Couple(form, steps, storage.rows_in_lanes(), lanes, num_rows).emit(0)
+                    rows, steps = storage.rows_in_lanes(), list(bundle.steps)
+                    Couple(form, steps, rows, self.decisions, num_rows).emit(0)
                 else:
                     with _each_row(num_rows) as r:
                         self._emit_row(number, bundle, storage, r)
@@ -270,7 +288,7 @@ class _Lowering:
         )
         match form.family:
             case "couple":
-                Couple(form, steps, storage, lanes).emit(r)
+                Couple(form, steps, storage, self.decisions).emit(r)
             case "mix":
                 self.mixes[number].emit_row(storage, r)
             case "select":

@@ -8,7 +8,7 @@ later ones add; `finish` stores zeros where nothing was written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm.script.ir_builder import tirx as T
@@ -34,6 +34,7 @@ class Place:
         is_sum: sums of the node whose edges are computed: one row, only ever added to.
         rows_last: the number of rows of the tile, for a temporary whose rows lie side by side,
             [dim * rows]; else 0.
+        is_large: if given, whether an output is stored past the cache.
     """
 
     operand: Operand
@@ -43,6 +44,7 @@ class Place:
     is_sum: bool = False
     staged: tuple[tuple[int, Any], ...] = ()
     rows_last: int = 0
+    is_large: Expr | None = None
 
 
 class Storage:
@@ -98,7 +100,7 @@ class Storage:
         if place.is_local:
             return Location(place.buffer, (), r * operand.dim + offset, mul, dim, *strides)
         lead = self.lead(operand.rows, r)
-        return Location(place.buffer, lead, offset, mul, dim, *strides)
+        return Location(place.buffer, lead, offset, mul, dim, *strides, place.is_large)
 
     def scalar(self, name: str, segment: int, r: Expr, channel: Expr, component: int) -> Expr:
         """One element."""
@@ -134,6 +136,7 @@ class Storage:
         if add:
             old = read_at(at, block, channels)
             values = [a + b for a, b in zip(old, values, strict=True)]
+            at = replace(at, is_large=None)  # what was just read is in the cache
         write_at(at, block, channels, values)
 
     def running(self, name: str, segment: int) -> list[Expr] | None:
