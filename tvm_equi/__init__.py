@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tvm_equi.compiler import compile, verify
+    from tvm_equi.compiler import compile, tune, verify
     from tvm_equi.graph import TensorProductGraph
     from tvm_equi.nn import (
         ElementwiseTensorProduct,
@@ -44,6 +44,7 @@ __all__ = [
     "compile",
     "from_e3nn",
     "load",
+    "tune",
     "verify",
 ]
 
@@ -62,6 +63,7 @@ _MODULES = {
     "compile": "tvm_equi.compiler",
     "from_e3nn": "tvm_equi.nn",
     "load": "tvm_equi.nn.artifact",
+    "tune": "tvm_equi.compiler",
     "verify": "tvm_equi.compiler",
 }
 """Where each public name is defined."""

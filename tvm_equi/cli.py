@@ -1,4 +1,4 @@
-"""The command `tvm-equi`: demo, compile, inspect, doctor.
+"""The command `tvm-equi`: demo, compile, inspect, doctor, and those of `cli_tune`.
 
 In: a command line. Out: text on the terminal, artifacts on disk. An error of the package is one
 line and exit code 2; `doctor` exits with 1 if something needed is missing.
@@ -6,12 +6,9 @@ line and exit code 2; `doctor` exits with 1 if something needed is missing.
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE
@@ -20,10 +17,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tvm_equi.errors import ArgumentError, TvmEquiError, UnsupportedError
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from tvm_equi import cli_tune
+from tvm_equi.cli_source import Source, check_dtype, read_source, readable_errors
 
 app = typer.Typer(
     help="Compile O(3)-equivariant tensor products.",
@@ -44,30 +39,6 @@ Targets = Annotated[
         "here or not; cuda, for the GPUs here. May be given several times.",
     ),
 ]
-Source = Annotated[
-    str,
-    typer.Argument(
-        help="SPEC.json, or module.py:name of a graph, a module, or a function that makes one."
-    ),
-]
-
-
-def readable_errors(command: Callable[P, T]) -> Callable[P, T]:
-    """The command, with errors of the package as one line and exit code 2.
-
-    Args:
-        command: to wrap.
-    """
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return command(*args, **kwargs)
-        except TvmEquiError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from error
-
-    return wrapped
 
 
 @app.command()
@@ -84,7 +55,7 @@ def demo(
     from tvm_equi.demo.model import Settings
     from tvm_equi.demo.run import Options, run_demo
 
-    _check_dtype(dtype)
+    check_dtype(dtype)
     settings = Settings(num_channels=channels)
     run_demo(Options(atoms, threads, out, dtype, settings, seconds), Console())  # type: ignore[arg-type]
 
@@ -104,7 +75,7 @@ def compile_command(
     import tvm_equi
 
     if dtype is not None:
-        _check_dtype(dtype)
+        check_dtype(dtype)
     console = Console()
     columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
@@ -119,6 +90,9 @@ def compile_command(
     path = artifact.save(out)
     print_graph(artifact.graph, console)
     console.print(f"artifact: {path} ({len(artifact.kernels)} kernels for {artifact.target})")
+
+
+cli_tune.register(app)
 
 
 @app.command()
@@ -169,67 +143,6 @@ def doctor() -> None:
     Console().print(table)
     if any(finding.is_missing for finding in findings):
         raise typer.Exit(1)
-
-
-def _check_dtype(dtype: str) -> None:
-    """Refuses an unknown dtype.
-
-    Raises:
-        ArgumentError: with those that are known.
-    """
-    if dtype not in ("float32", "float64"):
-        raise ArgumentError(f"tvm-equi: --dtype: expected float32 or float64, got {dtype!r}")
-
-
-def read_source(source: str) -> Any:
-    """The graph or module that a command line names.
-
-    Args:
-        source: SPEC.json, or module.py:name.
-
-    Raises:
-        ArgumentError: there is no such file or name.
-        UnsupportedError: the file cannot be imported.
-    """
-    from tvm_equi.graph.short_form import read_spec
-
-    if ".py:" not in source:
-        try:
-            return read_spec(Path(source).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArgumentError(
-                f"tvm-equi: source: expected SPEC.json or module.py:name, got {source!r} ({error})"
-            ) from error
-    file, _, name = source.rpartition(":")
-    found = getattr(_import_file(Path(file)), name, None)
-    if found is None:
-        raise ArgumentError(f"tvm-equi: source: expected a name that {file} defines, got {name!r}")
-    return found() if callable(found) and not hasattr(found, "forward") else found
-
-
-def _import_file(path: Path) -> Any:
-    """The Python module in a file.
-
-    Raises:
-        ArgumentError: there is no such file.
-        UnsupportedError: a package that it imports is missing.
-    """
-    import importlib.util
-
-    if not path.is_file():
-        raise ArgumentError(f"tvm-equi: source: expected a Python file, got {str(path)!r}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ArgumentError(f"tvm-equi: source: expected a Python file, got {str(path)!r}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    try:
-        spec.loader.exec_module(module)
-    except ImportError as error:
-        raise UnsupportedError(
-            f"tvm-equi: source: {path}: expected its imports, got: {error}"
-        ) from error
-    return module
 
 
 def _artifact_graph(path: Path, console: Console) -> Any:

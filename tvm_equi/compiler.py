@@ -1,17 +1,23 @@
 """From a graph or module to an artifact: plan, compile ahead of time, verify.
 
 In: a graph, or a module that is one. Out: an `Artifact`, a torch module whose kernels are compiled,
-derivatives included, for a CPU, for GPUs or for both. `verify` compares with e3nn.
+derivatives included, for a CPU, for GPUs or for both. `tune` searches for faster schedules of the
+same kernels, which `compile` then finds. `verify` compares with e3nn.
 """
 
 from __future__ import annotations
 
+import platform
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
+from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.parallel import build_all
-from tvm_equi.errors import ArgumentError, unknown_choice
+from tvm_equi.errors import ArgumentError, UnsupportedError, unknown_choice
 from tvm_equi.frontend.e3nn import import_module
 from tvm_equi.graph import DEFAULT_PIPELINE, TensorProductGraph
 from tvm_equi.graph.dtypes import graph_dtype, with_dtype
@@ -21,8 +27,19 @@ from tvm_equi.nn.graph_compare import Report, compare
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.graph_trace import needed_plans
 from tvm_equi.runtime.devices import local_architectures
-from tvm_equi.runtime.kernel_plans import kernel_plans, planned_kernel
-from tvm_equi.schedule.targets import CUDA, HOST, split_target, target_list
+from tvm_equi.runtime.kernel_plans import describe_plan, kernel_plans, planned_kernel
+from tvm_equi.schedule.targets import (
+    CUDA,
+    HOST,
+    family,
+    host_family,
+    split_target,
+    target_list,
+)
+
+if TYPE_CHECKING:
+    from tvm_equi.tuning.pool import Options
+    from tvm_equi.tuning.search import Outcome, Watch
 
 Progress = Callable[[int, int], None]
 """Called with (kernels done, kernels in all) as they are compiled."""
@@ -86,9 +103,7 @@ def _build(
     plans: Sequence[str], dtype: DType, targets: Sequence[str], progress: Progress | None
 ) -> list[CompiledKernel]:
     """Every kernel of some plans, each once, for every target."""
-    parts = [part for plan in plans for part in kernel_plans(plan)]
-    by_key = {(kernel := planned_kernel(part)).key(): (part, kernel) for part in reversed(parts)}
-    needed = list(reversed(by_key.values()))
+    needed = _kernels(plans)
     compiled: list[CompiledKernel] = []
     for target in targets:
         entries = build_all(
@@ -102,6 +117,13 @@ def _build(
             for (plan, _), entry in zip(needed, entries, strict=True)
         ]
     return compiled
+
+
+def _kernels(plans: Sequence[str]) -> list[tuple[str, Kernel]]:
+    """(plan, kernel) of every kernel of some plans, each once."""
+    parts = [part for plan in plans for part in kernel_plans(plan)]
+    by_key = {(kernel := planned_kernel(part)).key(): (part, kernel) for part in reversed(parts)}
+    return list(reversed(by_key.values()))
 
 
 def _targets(target: str | Sequence[str]) -> tuple[str | None, str | None]:
@@ -123,6 +145,93 @@ def _counter(progress: Progress | None, before: int, total: int) -> Callable[[in
             progress(before + done, total)
 
     return count
+
+
+def tune(
+    graph_or_module: TensorProductGraph | torch.nn.Module,
+    target: str | None = None,
+    *,
+    trials: int = 64,
+    db: str | Path | None = None,
+    dtype: DType | None = None,
+    derivatives: int = 2,
+    rows: int | None = None,
+    seconds: float | None = None,
+    options: Options | None = None,
+    watch: Watch = lambda outcomes: None,
+) -> list[Outcome]:
+    """Searches for faster schedules of a graph's kernels, and keeps what beats the rule.
+
+    Compiling looks the results up by structure, for any number of rows. A run that was stopped goes
+    on where it was; one with more trials adds to it.
+
+    Args:
+        graph_or_module: as for `compile`.
+        target: a CPU; "host" by default. Another than this machine's needs workers.
+        trials: candidates to measure in all, shared evenly by the kernels.
+        db: folder of databases; by default the user's own, which compiling searches. Set
+            $TVM_EQUI_SCHEDULES to another folder for compiling to search it.
+        dtype: as for `compile`.
+        derivatives: as for `compile`.
+        rows: at which kernels are timed, edges of a convolution; by default so many that operands
+            fill 48 MiB.
+        seconds: after which no more candidates are measured.
+        options: how candidates are measured: threads, timeouts, a tracker of workers.
+        watch: called with the outcomes as they change.
+
+    Returns:
+        An outcome for each kernel.
+
+    Raises:
+        ArgumentError: an unknown target or dtype, or fewer than one trial.
+        RecordError: a database is malformed, in use, or cannot be written.
+        TuningError: a package is missing, no worker answers, or the rule cannot be measured.
+        UnsupportedError: a target that cannot be measured here.
+    """
+    from tvm_equi.schedule.records import user_folder
+    from tvm_equi.tuning.database import opened
+    from tvm_equi.tuning.pool import Options, Pool
+    from tvm_equi.tuning.search import Budget, Task, search
+
+    options = options or Options()
+    name = target or HOST
+    _check_tuning(name, trials, options)
+    graph, parameters = as_graph(graph_or_module, dtype)
+    planned = DEFAULT_PIPELINE(graph)
+    kept = {key: value for key, value in parameters.items() if key in planned.parameters}
+    kernels = _kernels(needed_plans(GraphModule(planned, kept), derivatives, None))
+    tasks = [
+        Task.of(f"{number} {describe_plan(plan)}", kernel, graph_dtype(planned), name, rows)
+        for number, (plan, kernel) in enumerate(kernels, 1)
+    ]
+    deadline = None if seconds is None else time.monotonic() + seconds
+    folder = user_folder() if db is None else Path(db)
+    with opened(folder, family(name)) as database, Pool(options) as pool:
+        return search(tasks, Budget(trials, deadline), database, pool, watch)
+
+
+def _check_tuning(target: str, trials: int, options: Options) -> None:
+    """Refuses what cannot be tuned.
+
+    Raises:
+        ArgumentError: an unknown target, or fewer than one trial.
+        UnsupportedError: a target that cannot be measured here.
+    """
+    if trials < 1:
+        raise ArgumentError(f"tune: trials: expected 1 or more, got {trials}")
+    cpu, gpus = split_target(target)
+    if gpus is not None:
+        raise UnsupportedError(
+            f"tune: target: expected a CPU, got {gpus}: measuring on GPUs is not there yet"
+        )
+    own = host_family()
+    if not family(cpu or HOST):
+        raise UnsupportedError(f"tune: target: expected an x86-64 CPU, got {platform.machine()}")
+    if options.tracker is None and family(cpu or HOST) > own:
+        raise UnsupportedError(
+            f"tune: target: expected one that this {own} CPU runs, got {cpu}; "
+            "measure on workers that do, with a tracker"
+        )
 
 
 def verify(

@@ -27,6 +27,14 @@ class ScheduleError(TvmEquiError):
     """A schedule rule took a kernel and could not schedule it, or a config is not legal for it."""
 
 
+class RecordError(TvmEquiError):
+    """A database of tuned records is malformed, in use, or cannot be written."""
+
+
+class TuningError(TvmEquiError):
+    """A tuning run cannot start or go on: nothing to measure on, or no worker answers."""
+
+
 class ArtifactError(TvmEquiError):
     """A library could not be built, stored, checked or loaded."""
 

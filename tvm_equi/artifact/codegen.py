@@ -13,13 +13,18 @@ import platform
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact import cuda, embed
 from tvm_equi.artifact.cache import CacheEntry, fetch
-from tvm_equi.errors import ArgumentError, ArtifactError
-from tvm_equi.schedule.targets import HOST, cpu_target, gpu_target, is_gpu, target_names
+from tvm_equi.errors import ArgumentError, ArtifactError, ScheduleError
+from tvm_equi.schedule import records
+from tvm_equi.schedule.records import Record, Structure
+from tvm_equi.schedule.targets import HOST, cpu_target, family, gpu_target, is_gpu, target_names
+
+if TYPE_CHECKING:
+    from tvm_equi.schedule.space import Point
 
 PASS_CONFIG = {
     # Lowering binds every common subexpression itself; TVM's search for them took 83 percent of
@@ -62,21 +67,28 @@ def build(kernel: Kernel, dtype: str, target: str = HOST) -> CacheEntry:
             f"build: target: expected one of {', '.join(sorted(target_names()))}, got {target!r}"
         )
 
+    record = tuned(kernel, dtype, target)
+
     def compile_into(folder: Path) -> dict[str, object]:
-        _compile(kernel, dtype, target, folder / "kernel.so")
+        _compile(kernel, dtype, target, record, folder / "kernel.so")
         return {
             "kernel": kernel.key(),
             "dtype": dtype,
             "target": target,
             "cpu": _host_cpu() if target == HOST else target,
             "tvm": _version("apache-tvm"),
+            "decisions": {} if record is None else record.point,
         }
 
-    return fetch(cache_key(kernel, dtype, target), compile_into)
+    return fetch(_key(kernel, dtype, target, record), compile_into)
 
 
 def cache_key(kernel: Kernel, dtype: str, target: str) -> str:
     """sha256 of everything that the library depends on."""
+    return _key(kernel, dtype, target, tuned(kernel, dtype, target))
+
+
+def _key(kernel: Kernel, dtype: str, target: str, record: Record | None) -> str:
     parts = [
         kernel.key(),
         dtype,
@@ -85,26 +97,54 @@ def cache_key(kernel: Kernel, dtype: str, target: str) -> str:
         cuda.digest() if is_gpu(target) else "",
         _version("apache-tvm"),
         _sources(),
+        None if record is None else record.point,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def tensorir(kernel: Kernel, dtype: str, target: str = HOST) -> str:
     """The scheduled TensorIR of a kernel, as TVMScript."""
-    return str(_scheduled(kernel, dtype, target)[0].script())
+    return str(_scheduled(kernel, dtype, target, tuned(kernel, dtype, target))[0].script())
 
 
 def assembly(kernel: Kernel, dtype: str, target: str = HOST) -> str:
     """The assembly of a kernel; for a GPU its CUDA source."""
-    module = _executable(kernel, dtype, target).mod
+    module = _executable(kernel, dtype, target, tuned(kernel, dtype, target)).mod
     if is_gpu(target):
         return str(module.imports[0].inspect_source())
     return str(module.inspect_source("asm"))
 
 
-def _compile(kernel: Kernel, dtype: str, target: str, path: Path) -> None:
+def _compile(kernel: Kernel, dtype: str, target: str, record: Record | None, path: Path) -> None:
     """Writes the library."""
-    executable = _executable(kernel, dtype, target)
+    _export(_executable(kernel, dtype, target, record), target, path)
+
+
+def compile_point(kernel: Kernel, dtype: str, target: str, point: Point, path: Path) -> None:
+    """Writes the library of a point of the design space, whatever records there are.
+
+    Args:
+        kernel: the program.
+        dtype: of its values.
+        target: its name.
+        point: decisions in place of the rule's.
+        path: of the library.
+
+    Raises:
+        ScheduleError: the point is not legal.
+        ArtifactError: a compiler fails.
+    """
+    from tvm_equi.schedule import cpu, gpu, space
+
+    resolved = gpu_target(target) if is_gpu(target) else cpu_target(target)
+    decisions = space.apply_point(kernel, dtype, resolved, point)
+    module = gpu if is_gpu(target) else cpu
+    scheduled = module.schedule(kernel, dtype, decisions)
+    _export(_compiled(scheduled, resolved.tvm_target()), target, path)
+
+
+def _export(executable: Any, target: str, path: Path) -> None:
+    """Writes a library."""
     pack = None
     if is_gpu(target):
         source = executable.mod.imports[0].inspect_source()
@@ -117,29 +157,55 @@ def _compile(kernel: Kernel, dtype: str, target: str, path: Path) -> None:
         ) from error
 
 
-def _scheduled(kernel: Kernel, dtype: str, target: str) -> tuple[Any, Any]:
-    """The scheduled IRModule of a kernel, and TVM's target."""
-    if is_gpu(target):
-        from tvm_equi.schedule import gpu
+def tuned(kernel: Kernel, dtype: str, target: str) -> Record | None:
+    """The fastest record for a kernel; None where the rule decides.
 
-        gpus = gpu_target(target)
-        return gpu.schedule(kernel, dtype, gpus), gpus.tvm_target()
-    from tvm_equi.schedule import cpu
+    Args:
+        kernel: the program.
+        dtype: of its values.
+        target: its name.
 
-    resolved = cpu_target(target)
-    return cpu.schedule(kernel, dtype, resolved), resolved.tvm_target()
+    Raises:
+        RecordError: a database is malformed.
+    """
+    return records.find(Structure(kernel.key(), dtype, family(target)))
 
 
-def _executable(kernel: Kernel, dtype: str, target: str) -> Any:
+def _scheduled(kernel: Kernel, dtype: str, target: str, record: Record | None) -> tuple[Any, Any]:
+    """The scheduled IRModule of a kernel, and TVM's target.
+
+    A record that does not fit what can be decided now is passed over, with a line for debugging.
+    """
+    from tvm_equi.schedule import cpu, gpu, space
+
+    resolved = gpu_target(target) if is_gpu(target) else cpu_target(target)
+    decisions = space.rule(kernel, dtype, resolved)
+    if record is not None:
+        try:
+            decisions = space.apply_point(kernel, dtype, resolved, record.point)
+        except ScheduleError as error:
+            where = f"{record.path}, line {record.line}"
+            records.logger.debug("%s: stale record, the rule decides: %s", where, error)
+    module = gpu if is_gpu(target) else cpu
+    return module.schedule(kernel, dtype, decisions), resolved.tvm_target()
+
+
+def _executable(kernel: Kernel, dtype: str, target: str, record: Record | None) -> Any:
     """TVM's executable of a kernel."""
     try:
-        import tvm
+        import tvm  # noqa: F401 (whether it is there)
     except ImportError as error:
         raise ArtifactError(
             "build: expected apache-tvm to compile a kernel that is in no cache or artifact, "
             f"got: {error}; pip install apache-tvm=={PINS['apache-tvm']}.post1"
         ) from error
-    scheduled, tvm_target = _scheduled(kernel, dtype, target)
+    return _compiled(*_scheduled(kernel, dtype, target, record))
+
+
+def _compiled(scheduled: Any, tvm_target: Any) -> Any:
+    """TVM's executable of a scheduled module."""
+    import tvm
+
     context = tvm.transform.PassContext(config=PASS_CONFIG, disabled_pass=DISABLED_PASSES)
     with embed.uncompiled(), context:
         return tvm.compile(scheduled, target=tvm_target)

@@ -85,17 +85,16 @@ def _run_edges(kernel: Kernel, dtype: str) -> int:
     return run
 
 
-def schedule(kernel: Kernel, dtype: str, target: CpuTarget) -> Any:
-    """The IRModule of a kernel, scheduled by the rule.
+def schedule(kernel: Kernel, dtype: str, decisions: Decisions) -> Any:
+    """The IRModule of a kernel, scheduled.
 
     Args:
         kernel: the program.
         dtype: "float32" or "float64".
-        target: the CPU.
+        decisions: of the rule, or of a record.
     """
     from tvm import s_tir
 
-    decisions = decide(kernel, dtype, target)
     blocks = [ROWS_BLOCK]
     if is_convolution(kernel):
         function = lower_convolution(kernel, dtype, decisions)

@@ -40,18 +40,18 @@ def decide(kernel: Kernel, dtype: str, target: GpuTarget) -> GpuDecisions:
     )
 
 
-def schedule(kernel: Kernel, dtype: str, target: GpuTarget) -> Any:
-    """The IRModule of a kernel, scheduled by the rule.
+def schedule(kernel: Kernel, dtype: str, decisions: GpuDecisions) -> Any:
+    """The IRModule of a kernel, scheduled.
 
     Args:
         kernel: the program.
         dtype: "float32" or "float64".
-        target: the GPU.
+        decisions: of the rule, or of a record.
     """
     import tvm
 
     from tvm_equi.lower.gpu.lowering import lower_gpu
     from tvm_equi.lower.names import FUNCTION
 
-    function = lower_gpu(kernel, dtype, decide(kernel, dtype, target))
+    function = lower_gpu(kernel, dtype, decisions)
     return tvm.IRModule({FUNCTION: function})

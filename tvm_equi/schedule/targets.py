@@ -11,6 +11,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from tvm_equi.errors import ArgumentError
@@ -18,6 +19,13 @@ from tvm_equi.errors import ArgumentError
 HOST = "host"
 X86_LEVELS = {"x86-64-v2": 128, "x86-64-v3": 256, "x86-64-v4": 512}
 """Bits in a vector register of each microarchitecture level (System V psABI, x86-64 supplement)."""
+
+_LEVEL_FLAGS = {
+    "x86-64-v2": {"sse4_2", "ssse3", "popcnt", "cx16"},
+    "x86-64-v3": {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"},
+    "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+}
+"""What Linux calls the features that a level adds, some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +37,14 @@ class CpuTarget:
         mcpu: LLVM's CPU name.
         vector_bits: bits in a vector register.
         num_registers: vector registers.
+        is_x86: whether it is an x86-64 CPU.
     """
 
     name: str
     mcpu: str
     vector_bits: int
     num_registers: int
+    is_x86: bool = True
 
     def lanes(self, dtype: str) -> int:
         """Vector lanes of a dtype."""
@@ -170,6 +180,29 @@ def split_target(target: str | Sequence[str]) -> tuple[str | None, str | None]:
     return (cpus[0] if cpus else None), gpu
 
 
+def family(name: str) -> str:
+    """The family of targets whose tuned records serve a target; "" where there is none.
+
+    Args:
+        name: for `cpu_target` or `gpu_target`; of several GPUs the oldest counts.
+    """
+    if is_gpu(name):
+        return gpu_target(name).name.split(",")[0]
+    return host_family() if name == HOST else name
+
+
+@lru_cache(maxsize=1)
+def host_family() -> str:
+    """The x86-64 level of this CPU, without a compiler; "" for other CPUs."""
+    info = Path("/proc/cpuinfo")
+    if platform.machine() not in ("x86_64", "AMD64") or not info.exists():
+        return ""
+    text = info.read_text(encoding="utf-8", errors="replace")
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
+    levels = [name for name, needed in _LEVEL_FLAGS.items() if needed <= set(flags)]
+    return levels[-1] if levels else ""
+
+
 def target_names() -> tuple[str, ...]:
     """The names that `cpu_target` takes."""
     return (HOST, *X86_LEVELS)
@@ -197,7 +230,7 @@ def cpu_target(name: str) -> CpuTarget:
     codegen = tvm.target.codegen
     mcpu = str(codegen.llvm_get_system_cpu())
     if platform.machine() not in ("x86_64", "AMD64"):
-        return CpuTarget(mcpu, mcpu, 128, 32)
+        return CpuTarget(mcpu, mcpu, 128, 32, is_x86=False)
     features = codegen.llvm_get_cpu_features(tvm.target.Target({"kind": "llvm", "mcpu": mcpu}))
     if "avx512f" in features:
         return CpuTarget(mcpu, mcpu, 512, 32)

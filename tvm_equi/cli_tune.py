@@ -1,0 +1,274 @@
+"""The commands about tuning: tune, tracker, worker, schedules.
+
+In: a command line. Out: databases of records, and what is known of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tvm_equi.cli_source import Source, check_dtype, read_source, readable_errors
+from tvm_equi.errors import ArgumentError
+
+schedules = typer.Typer(
+    help="Look at databases of tuned records, and put them together.", no_args_is_help=True
+)
+
+Folder = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Folders of databases; by default all that compiling searches."),
+]
+Host = Annotated[
+    str,
+    typer.Option(help="Address to listen on. Whoever reaches it can run code on this machine."),
+]
+Address = Annotated[str, typer.Option(help="HOST:PORT of the tracker.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the main one.
+
+    Args:
+        app: the main command.
+    """
+    for command in (tune, tracker, worker):
+        app.command()(readable_errors(command))
+    app.add_typer(schedules, name="schedules")
+
+
+def tune(
+    source: Source,
+    target: Annotated[str, typer.Option(help="host, x86-64-v2, x86-64-v3 or x86-64-v4.")] = "host",
+    trials: Annotated[int, typer.Option(help="Candidates to measure in all.", min=1)] = 64,
+    db: Annotated[Path | None, typer.Option(help="Folder of databases to go on with.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32 or float64; the graph's own by default.")
+    ] = None,
+    derivatives: Annotated[int, typer.Option(help="Highest order to tune for.", min=0)] = 2,
+    rows: Annotated[
+        int | None, typer.Option(help="Rows, or edges, to time at; 48 MiB of them.", min=1)
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Measure no more candidates after so long.", min=0)
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of kernels.", min=1)] = 1,
+    tracker: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a tracker whose workers measure.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Key of the workers; by default the target's family.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for one measurement.", min=1)] = 120.0,
+) -> None:
+    """Search for faster schedules of a graph's kernels; stop and start again as you like."""
+    import tvm_equi
+    from tvm_equi.schedule.records import VARIABLE, search_path, user_folder
+    from tvm_equi.schedule.targets import family, split_target
+    from tvm_equi.tuning import report
+    from tvm_equi.tuning.pool import Options, Tracker
+    from tvm_equi.tuning.rpc import parse_address
+
+    if dtype is not None:
+        check_dtype(dtype)
+    split_target(target)
+    own = family(target)
+    found = None
+    if tracker is not None:
+        found = Tracker(*parse_address(tracker, "tvm-equi tune: --tracker"), key or own)
+    console = Console()
+    folder = (db or user_folder()).absolute()
+    with report.progress(console) as watch:
+        outcomes = tvm_equi.tune(
+            read_source(source),
+            target,
+            trials=trials,
+            db=folder,
+            dtype=dtype,  # type: ignore[arg-type]
+            derivatives=derivatives,
+            rows=rows,
+            seconds=None if minutes is None else 60 * minutes,
+            options=Options(threads=threads, timeout=timeout, tracker=found),
+            watch=watch,
+        )
+    console.print(report.table(outcomes))
+    for error in dict.fromkeys(text for each in outcomes for text in each.errors):
+        console.print(f"a candidate failed: {error}", markup=False, highlight=False)
+    console.print(f"geometric mean of gains: {report.geometric_mean(outcomes):.3f}")
+    picture = folder / own / "trials" / "best_so_far.png"
+    if report.plot(outcomes, picture):
+        console.print(f"plot: {picture}", soft_wrap=True)
+    console.print(f"database: {folder}", soft_wrap=True)
+    if folder not in [path.absolute() for path in search_path()]:
+        console.print(f"to compile with it: export {VARIABLE}={folder}", soft_wrap=True)
+
+
+def tracker(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="To listen on.", min=1, max=65535)] = 9190,
+) -> None:
+    """Run a tracker, with which workers register; Ctrl-C ends it."""
+    from tvm_equi.tuning.rpc import start_tracker
+
+    typer.echo(f"tracker at {host}:{port}; workers: tvm-equi worker --tracker {host}:{port}")
+    _serve(start_tracker(host, port))
+
+
+def worker(
+    tracker: Address = "127.0.0.1:9190",
+    key: Annotated[
+        str | None, typer.Option(help="What this worker measures for; by default its x86-64 level.")
+    ] = None,
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="First port to try.", min=1, max=65535)] = 9090,
+    threads: Annotated[int, typer.Option(help="Threads of kernels.", min=1)] = 1,
+) -> None:
+    """Measure candidates for a tracker; Ctrl-C ends it."""
+    from tvm_equi.schedule.targets import host_family
+    from tvm_equi.tuning.pool import Tracker
+    from tvm_equi.tuning.rpc import parse_address, start_worker
+
+    found = Tracker(*parse_address(tracker, "tvm-equi worker: --tracker"), key or host_family())
+    if not found.key:
+        raise ArgumentError("tvm-equi worker: --key: expected one, since this CPU has no level")
+    typer.echo(f"worker for {found.key!r} at {host}, tracker {found.host}:{found.port}")
+    _serve(start_worker(found, host, port, threads))
+
+
+def _serve(process: subprocess.Popen[bytes]) -> None:
+    """Waits for a server, and takes all that it has started with it.
+
+    Raises:
+        Exit: with the server's exit code.
+    """
+
+    def stop(number: int, _: Any) -> None:
+        raise typer.Exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    code = 0
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        typer.echo("stopped")
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+    raise typer.Exit(code)
+
+
+@schedules.command(name="list")
+@readable_errors
+def list_command(folders: Folder = None) -> None:
+    """List databases: families of targets, kernels, gains."""
+    from tvm_equi.schedule import records
+
+    shown = Table()
+    for header in ("database", "family", "kernels", "tuned", "geometric mean of gains"):
+        shown.add_column(header, overflow="fold")
+    for folder in folders or records.search_path():
+        for family in records.families(folder):
+            found = records.entries(folder / family).values()
+            gains = [entry.gain for entry in found]
+            mean = _mean(gains)
+            tuned = sum(gain > 1 for gain in gains)
+            shown.add_row(str(folder), family, str(len(gains)), str(tuned), f"{mean:.3f}")
+    Console().print(shown)
+
+
+def _mean(gains: list[float]) -> float:
+    from math import exp, log
+
+    return exp(sum(map(log, gains)) / len(gains)) if gains else 1.0
+
+
+@schedules.command()
+@readable_errors
+def show(
+    folder: Annotated[Path, typer.Argument(help="A folder of databases.")],
+    family: Annotated[str | None, typer.Option(help="Of targets; by default all.")] = None,
+) -> None:
+    """Show the record of each kernel: what it decides, and its gain over the rule."""
+    from tvm_equi.schedule import records
+
+    shown = Table(title="gain: the rule's time over the record's, raced side by side")
+    for header in ("family", "kernel", "dtype", "ms", "gain", "decisions"):
+        shown.add_column(header, overflow="fold")
+    for name in _families(folder, family):
+        for entry in records.entries(folder / name).values():
+            best = entry.best
+            decisions = ", ".join(f"{key}={value}" for key, value in best.point.items())
+            shown.add_row(
+                name,
+                best.structure.kernel[:12],
+                best.structure.dtype,
+                f"{1e3 * best.seconds:.3f}",
+                f"{entry.gain:.3f}",
+                escape(decisions if entry.gain > 1 else "the rule's"),
+            )
+    Console().print(shown)
+
+
+@schedules.command()
+@readable_errors
+def merge(
+    sources: Annotated[list[Path], typer.Argument(help="Folders of databases.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that is added to.")],
+) -> None:
+    """Merge databases; of two records for a kernel the one with the larger gain stays."""
+    from tvm_equi.schedule import records
+
+    for family in sorted({name for source in sources for name in _families(source, None)}):
+        count = records.merge([source / family for source in sources], out / family)
+        typer.echo(f"{out / family}: {count} kernels")
+
+
+@schedules.command()
+@readable_errors
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A folder of databases.")],
+    family: Annotated[str | None, typer.Option(help="Of targets; by default all.")] = None,
+) -> None:
+    """Build every record's kernel, and compare its values with the oracle where it runs here."""
+    from tvm_equi.tuning.verify import verify as check
+
+    failed = built = 0
+    for name in _families(folder, family):
+        for verdict in check(folder, name):
+            structure = verdict.record.structure
+            state = verdict.problem or ("right" if verdict.is_run else "builds; does not run here")
+            typer.echo(f"{name} {structure.kernel[:12]} {structure.dtype}: {state}")
+            failed += bool(verdict.problem)
+            built += 1
+    typer.echo(f"{built} records, {failed} with problems")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _families(folder: Path, family: str | None) -> list[str]:
+    """Families of a folder.
+
+    Raises:
+        ArgumentError: it holds none, or not the one asked for.
+    """
+    from tvm_equi.schedule import records
+
+    found = records.families(folder)
+    if not found or (family is not None and family not in found):
+        raise ArgumentError(
+            f"tvm-equi schedules: {folder}: expected databases of {family or 'some family'}, "
+            f"got {', '.join(found) or 'none'}"
+        )
+    return found if family is None else [family]

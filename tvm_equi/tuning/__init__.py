@@ -1,0 +1,1 @@
+"""Tuning runs: candidates are sampled, built, checked and timed, the best raced with the rule."""
