@@ -22,7 +22,7 @@ from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.codegen import assembly
 from tvm_equi.lower.gpu.arguments import ORDER, argument_names
 from tvm_equi.lower.names import FUNCTION
-from tvm_equi.schedule.gpu import schedule
+from tvm_equi.schedule.gpu import decide, schedule
 from tvm_equi.schedule.targets import OPENCL, gpu_target
 
 Array = np.ndarray[Any, Any]
@@ -128,7 +128,7 @@ class Program:
         if queue().device.name.startswith("Oclgrind"):
             options.append("-cl-opt-disable")  # optimised code has instructions that it cannot run
         built = cl.Program(queue().context, source).build(options=options)
-        function = schedule(kernel, dtype, gpu_target(OPENCL))[FUNCTION]
+        function = schedule(kernel, dtype, decide(kernel, dtype, gpu_target(OPENCL)))[FUNCTION]
         found = re.findall(r"__kernel void (\w+)\(([^)]*)\) \{", source)
         found.sort(key=lambda one: int(one[0].rpartition("_kernel")[2].lstrip("_") or 0))
         self.launches = [

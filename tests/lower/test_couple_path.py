@@ -6,7 +6,9 @@ import pytest
 
 from tvm_equi.algebra.derivative import vjp
 from tvm_equi.algebra.products import Instruction, tensor_product_kernel
-from tvm_equi.lower.couple_path import MAX_UNROLLED
+from tvm_equi.lower.decisions import Decisions
+
+MAX_UNROLLED = Decisions(1, 1, 1).max_unrolled
 
 
 @pytest.mark.parametrize("other", [MAX_UNROLLED, MAX_UNROLLED + 1])

@@ -27,6 +27,8 @@ def test_chunks_are_whole_tiles_of_bounded_size(mul: int, dtype: str) -> None:
 def test_chunks_run_in_parallel() -> None:
     kernel = linear(3)
     target = cpu_target("x86-64-v3")
-    assert "T.parallel((n + " in schedule(kernel, "float32", target).script()
+    decisions = decide(kernel, "float32", target)
+    assert "T.parallel((n + " in schedule(kernel, "float32", decisions).script()
     gradient = vjp(kernel, (1,), (0,))
-    assert "T.parallel(num_chunks)" in schedule(gradient, "float32", target).script()
+    decisions = decide(gradient, "float32", target)
+    assert "T.parallel(num_chunks)" in schedule(gradient, "float32", decisions).script()

@@ -11,7 +11,9 @@ from tvm_equi.schedule.targets import (
     OPENCL,
     capability,
     cpu_target,
+    family,
     gpu_target,
+    host_family,
     is_gpu,
     split_target,
     target_names,
@@ -41,6 +43,14 @@ def _flags() -> str:
         return ""
     with pathlib.Path("/proc/cpuinfo").open(encoding="utf-8") as file:
         return file.read()
+
+
+def test_families() -> None:
+    assert family("x86-64-v3") == "x86-64-v3"
+    assert family("sm_90,sm_80") == "sm_80"
+    assert family("host") == host_family()
+    wanted = {128: "x86-64-v2", 256: "x86-64-v3", 512: "x86-64-v4"}[cpu_target("host").vector_bits]
+    assert host_family() == (wanted if cpu_target("host").is_x86 else "")
 
 
 def test_unknown_names_are_refused() -> None:

@@ -32,6 +32,9 @@ RECORDS = "database_tuning_record.json"
 VARIABLE = "TVM_EQUI_SCHEDULES"
 """Environment variable: folders of databases, searched in order before the user's own."""
 
+_LENGTH_BYTES = 8
+"""TVM writes a module's JSON after its length."""
+
 _PREFIX = "tvm_equi."
 _SPACE = f"{_PREFIX}space"
 
@@ -108,6 +111,23 @@ def find(structure: Structure) -> Record | None:
     return None
 
 
+def elsewhere(kernel: str, dtype: str) -> list[Record]:
+    """The records of a kernel for any family of targets, those that win first.
+
+    Args:
+        kernel: its key.
+        dtype: of its values.
+
+    Raises:
+        RecordError: a database is malformed.
+    """
+    found: list[Record] = []
+    for folder in search_path():
+        for family in families(folder):
+            found += _by_structure(folder / family).get(Structure(kernel, dtype, family), ())
+    return found
+
+
 def _by_structure(folder: Path) -> dict[Structure, list[Record]]:
     """The records of a database; read again when its files change."""
     try:
@@ -181,7 +201,7 @@ def _workload(path: Path, number: int, line: Any) -> tuple[Structure, str]:
     try:
         _, encoded = line
         data = base64.b64decode(encoded, validate=True)
-        nodes = json.loads(data[data.index(b"{") :])["nodes"]
+        nodes = json.loads(data[_LENGTH_BYTES:])["nodes"]
         facts = _facts(nodes)
         kernel, dtype, family = (facts[name] for name in ("kernel", "dtype", "family"))
         plan = facts["plan"]

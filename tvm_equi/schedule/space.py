@@ -97,9 +97,13 @@ def _cpu_values(kernel: Kernel, lanes: int, is_x86: bool) -> dict[str, list[Any]
         form.family == "mix" and form.operands[1].rows == "shared" for form in kernel.contractions
     )
     has_row_output = any(kernel.operand(name).rows == "row" for name in kernel.outputs)
-    values: dict[str, list[Any]] = {"lanes": [max(1, lanes // 2), lanes, 2 * lanes]}
+    # What has mattered the most comes first: a short run gets no further.
+    values: dict[str, list[Any]] = {}
+    if has_row_output and is_x86:
+        values["is_streamed"] = [False, True]
     if is_conv or has_shared_mix:
         values["row_tile"] = [2, 4, 8, 16, 32, 64]
+    values["lanes"] = [max(1, lanes // 2), lanes, 2 * lanes]
     if is_conv:
         values["run_edges"] = [1, 2, 4, 8, 16]
         values["node_sums"] = [8, 12, 16, 20, 24]
@@ -108,14 +112,12 @@ def _cpu_values(kernel: Kernel, lanes: int, is_x86: bool) -> dict[str, list[Any]
         values["is_staged"] = [False, True]
     if "couple" in families:
         values["association"] = ["inline", "pairs", "table"]
-    if any(_loop_extents(form) > 1 for form in kernel.contractions):
-        values["max_unrolled"] = [1, 8, 16]
     if "mix" in families:
         values["accumulators"] = [8, 12, 16, 20, 24, 28]
         values["product_rows"] = [1, 2, 4, 8, 16]
         values["strip"] = [1, 2, 4, 8]
-    if has_row_output and is_x86:
-        values["is_streamed"] = [False, True]
+    if any(_loop_extents(form) > 1 for form in kernel.contractions):
+        values["max_unrolled"] = [1, 8, 16]
     return values
 
 

@@ -85,7 +85,7 @@ class Database:
             seconds: measured; none where the candidate failed.
             target: TVM's.
         """
-        _commit(self.store, workload, trace, seconds or [FAILED], target)
+        commit(self.store, workload, trace, seconds or [FAILED], target)
 
     def choose(
         self, module: Any, traces: Sequence[tuple[Any, Sequence[float]]], target: Any
@@ -101,12 +101,21 @@ class Database:
             store = meta_schedule().database.JSONDatabase(work_dir=folder)
             workload = store.commit_workload(module)
             for trace, seconds in traces:
-                _commit(store, workload, trace, seconds, target)
+                commit(store, workload, trace, seconds, target)
             kept = records.entries(self.chosen) | records.entries(Path(folder))
         records.write(self.chosen, kept.values())
 
 
-def _commit(store: Any, workload: Any, trace: Any, seconds: Sequence[float], target: Any) -> None:
+def commit(store: Any, workload: Any, trace: Any, seconds: Sequence[float], target: Any) -> None:
+    """Writes a record.
+
+    Args:
+        store: a MetaSchedule database.
+        workload: that it has committed.
+        trace: of a schedule.
+        seconds: measured.
+        target: TVM's.
+    """
     ms = meta_schedule()
     arguments = ms.arg_info.ArgInfo.from_entry_func(workload.mod, remove_preproc=False)
     store.commit_tuning_record(

@@ -8,6 +8,7 @@ network in which everybody may.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from tvm_equi.tuning.pool import Tracker
 
 LOOPBACK = "127.0.0.1"
 TRACKER_PORT, WORKER_PORT = 9190, 9090
+CONNECT_SECONDS = 5.0
 PORTS = 1000
 """Ports that a worker tries, from the first on."""
 
@@ -52,8 +54,10 @@ def count_workers(tracker: Tracker) -> int:
     from tvm import rpc
 
     try:
+        # TVM would try again for a minute where nobody listens.
+        socket.create_connection((tracker.host, tracker.port), CONNECT_SECONDS).close()
         summary = rpc.connect_tracker(tracker.host, tracker.port).summary()
-    except Exception as error:  # TVM raises its own kinds, and the system's
+    except (OSError, RuntimeError, ValueError) as error:
         raise TuningError(
             f"tune: tracker: expected one at {tracker.host}:{tracker.port}, got: {error}; "
             "start one with `tvm-equi tracker`"

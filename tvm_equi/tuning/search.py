@@ -10,13 +10,13 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tvm_equi.algebra.kernel import Kernel
-from tvm_equi.schedule import sampling, space
+from tvm_equi.schedule import records, sampling, space
 from tvm_equi.schedule.records import Structure
 from tvm_equi.schedule.space import Point
 from tvm_equi.schedule.targets import cpu_target, family, gpu_target, is_gpu
@@ -30,6 +30,9 @@ BATCH = 8
 
 MAX_PROPOSALS = 512
 """Of the search for one kernel: some are of points that are measured already."""
+
+MAX_SEEDS = 4
+"""Points that won elsewhere, to begin with."""
 
 FINALISTS = 3
 MIN_GAIN = 1.02
@@ -151,10 +154,13 @@ def search(
         Outcome(task, planned)
         for task, planned in zip(tasks, shares(budget.trials, len(tasks)), strict=True)
     ]
+    winners: list[Point] = []
     for outcome in outcomes:
         if budget.is_over():
             break
-        _Search(outcome, database, pool, seed, lambda: watch(outcomes)).run(budget)
+        _Search(outcome, database, pool, seed, lambda: watch(outcomes), winners).run(budget)
+        if outcome.chosen is not None:
+            winners.append(outcome.chosen)
     return outcomes
 
 
@@ -162,9 +168,15 @@ class _Search:
     """The search for one kernel."""
 
     def __init__(
-        self, outcome: Outcome, database: Database, pool: Pool, seed: int, watch: Any
+        self,
+        outcome: Outcome,
+        database: Database,
+        pool: Pool,
+        seed: int,
+        watch: Any,
+        winners: Sequence[Point],
     ) -> None:
-        task = outcome.task
+        task, self.winners = outcome.task, winners
         self.outcome, self.database, self.pool, self.watch = outcome, database, pool, watch
         self.task, self.seed, self.structure = task, seed, task.structure
         self.target = gpu_target(task.target) if is_gpu(task.target) else cpu_target(task.target)
@@ -186,13 +198,17 @@ class _Search:
         self.outcome.rule_seconds = min(each.seconds for each in trials if each.point == self.rule)
         self.watch()
         left = self.outcome.planned - len(trials)
-        if left > 0:
+        entry = records.entries(self.database.chosen).get(self.structure)
+        if left <= 0 and entry is not None:
+            self.outcome.gain, self.outcome.is_raced = entry.gain, True
+            self.outcome.chosen = None if entry.best.point == self.rule else entry.best.point
+        else:
             self._explore(left, budget)
-        self._race()
+            self._race()
         self.watch()
 
     def _explore(self, trials: int, budget: Budget) -> None:
-        """Measures the rule's neighbours, for half of the trials, then what the search proposes."""
+        """Measures what won elsewhere, the rule's neighbours, then what the search proposes."""
         ms = metaschedule.meta_schedule()
         seed = self.seed + len(self.outcome.seconds)  # a run that goes on proposes other candidates
         context = metaschedule.context(
@@ -206,12 +222,14 @@ class _Search:
         )
         model = metaschedule.cost_model(self.choices)
         arguments = ms.arg_info.ArgInfo.from_entry_func(self.module, remove_preproc=False)
-        near = [self._schedule(point) for point in self._neighbours()[: trials // 2]]
-        while near and not budget.is_over():
-            some, near = near[:BATCH], near[BATCH:]
-            results = self._try(some)
-            model.update(context, [ms.MeasureCandidate(each, arguments) for each in some], results)
-            trials -= len(some)
+        for points in (self._seeds, self._neighbours, self._combination):
+            near = [self._schedule(point) for point in points()[: max(1, 2 * trials // 3)]]
+            while near and trials > 0 and not budget.is_over():
+                some, near = near[: min(BATCH, trials)], near[BATCH:]
+                results = self._try(some)
+                tried = [ms.MeasureCandidate(each, arguments) for each in some]
+                model.update(context, tried, results)
+                trials -= len(some)
         if trials <= 0 or budget.is_over():
             return
         context.pre_tuning(MAX_PROPOSALS, BATCH, None, self.database.store, model)
@@ -239,19 +257,55 @@ class _Search:
         context.notify_runner_results(candidates, [answers.get(id(c), again) for c in candidates])
         return len(new)
 
+    def _seeds(self) -> list[Point]:
+        """What won for this kernel on other targets, and for the last kernels of this run."""
+        known = [
+            record.point for record in records.elsewhere(self.structure.kernel, self.task.dtype)
+        ]
+        points = [
+            {
+                choice.name: point[choice.name]
+                if point.get(choice.name) in choice.values
+                else self.rule[choice.name]
+                for choice in self.choices
+            }
+            for point in [*known, *reversed(self.winners)]
+        ]
+        return self._new(points)[:MAX_SEEDS]
+
+    def _new(self, points: Iterable[Point]) -> list[Point]:
+        """Points that are legal and not measured yet, each once."""
+        known = [each.point for each in self.database.measured(self.structure)]
+        found: list[Point] = []
+        for point in points:
+            is_legal = space.is_legal_point(self.task.kernel, self.task.dtype, self.target, point)
+            if is_legal and point not in known and point not in found:
+                found.append(point)
+        return found
+
+    def _combination(self) -> list[Point]:
+        """Every change that helped by itself, together."""
+        trials = self.database.measured(self.structure)
+        combined = dict(self.rule)
+        for choice in self.choices:
+            alone = [
+                (each.seconds, each.point[choice.name])
+                for each in trials
+                if {**self.rule, choice.name: each.point.get(choice.name)} == each.point
+            ]
+            combined[choice.name] = min(alone, key=lambda pair: pair[0])[1]
+        return self._new([combined])
+
     def _neighbours(self) -> list[Point]:
         """Legal points that differ from the rule in one choice, those nearest to it first."""
-        known = [each.point for each in self.database.measured(self.structure)]
         found: list[tuple[int, Point]] = []
         for choice in self.choices:
             own = choice.values.index(self.rule[choice.name])
-            for number, value in enumerate(choice.values):
-                point = {**self.rule, choice.name: value}
-                if point not in known and space.is_legal_point(
-                    self.task.kernel, self.task.dtype, self.target, point
-                ):
-                    found.append((abs(number - own), point))
-        return [point for _, point in sorted(found, key=lambda pair: pair[0])]
+            found += [
+                (abs(number - own), {**self.rule, choice.name: value})
+                for number, value in enumerate(choice.values)
+            ]
+        return self._new(point for _, point in sorted(found, key=lambda pair: pair[0]))
 
     def _try(self, schedules: list[Any], *, is_needed: bool = False) -> list[Any]:
         """Builds, checks and times candidates; results as MetaSchedule has them."""

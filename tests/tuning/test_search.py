@@ -1,0 +1,132 @@
+"""A tuning run: the rule first, resumed where it was, and never worse than the rule."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kernels import kinds, product
+from tvm_equi.artifact.codegen import tensorir
+from tvm_equi.errors import TuningError
+from tvm_equi.schedule import records
+from tvm_equi.schedule.targets import host_family
+from tvm_equi.tuning.database import opened
+from tvm_equi.tuning.pool import Options, Pool
+from tvm_equi.tuning.search import Budget, Outcome, Task, search, shares
+
+FAMILY = "x86-64-v2"  # every x86-64 CPU runs it
+KERNEL = product()
+FAST = Options(seconds=0.01, race_seconds=0.02)
+
+pytestmark = pytest.mark.skipif(not host_family(), reason="needs an x86-64 CPU")
+
+
+def tasks(*names: str) -> list[Task]:
+    return [Task.of(name, kinds()[name], "float32", FAMILY, 64) for name in names]
+
+
+def run(folder: Path, names: tuple[str, ...], trials: int, **budget: float) -> list[Outcome]:
+    with opened(folder, FAMILY) as database, Pool(FAST) as pool:
+        return search(tasks(*names), Budget(trials, **budget), database, pool)
+
+
+def test_shares() -> None:
+    assert shares(64, 3) == [22, 21, 21]
+    assert shares(2, 4) == [1, 1, 1, 1]
+
+
+def test_the_rule_is_measured_first_and_kept_in_the_choice(tmp_path: Path) -> None:
+    (outcome,) = run(tmp_path, ("uvu",), 14)
+    trials = records.read(tmp_path / FAMILY / "trials")
+    assert len(trials) == 14
+    assert len({str(sorted(each.point.items())) for each in trials}) == 14
+    rule = trials[0]
+    assert outcome.rule_seconds == rule.seconds
+    (entry,) = records.entries(tmp_path / FAMILY).values()
+    chosen = [each.point for each in records.read(tmp_path / FAMILY)]
+    assert chosen[0] == rule.point
+    assert outcome.is_raced
+    if outcome.chosen is None:
+        assert (outcome.gain, entry.gain, entry.best.point) == (1.0, 1.0, rule.point)
+    else:
+        assert entry.best.point == outcome.chosen
+        assert entry.gain == pytest.approx(outcome.gain)
+        assert outcome.gain >= 1.02
+
+
+def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    run(tmp_path, ("uvu", "linear"), 4)
+    before = records.read(tmp_path / FAMILY / "trials")
+    assert len(before) == 4
+    outcomes = run(tmp_path, ("uvu", "linear"), 10)
+    after = records.read(tmp_path / FAMILY / "trials")
+    assert after[:4] == before
+    assert [len(each.seconds) for each in outcomes] == [5, 5]
+    assert len(after) == 10
+    assert len(run(tmp_path, ("uvu", "linear"), 10)) == 2
+    assert len(records.read(tmp_path / FAMILY / "trials")) == 10
+
+
+def test_no_time_left(tmp_path: Path) -> None:
+    outcomes = run(tmp_path, ("uvu", "linear"), 10, deadline=time.monotonic())
+    assert [each.seconds for each in outcomes] == [[], []]
+    assert not outcomes[0].is_raced
+
+
+def test_a_record_is_used_by_the_next_compile_in_a_fresh_process(tmp_path: Path) -> None:
+    rule = tensorir(KERNEL, "float32", FAMILY)
+    run(tmp_path, ("uvu",), 6)
+    (entry,) = records.entries(tmp_path / FAMILY).values()
+    code = (
+        "from tests.kernels import product\n"
+        "from tvm_equi.artifact.codegen import tensorir, tuned\n"
+        f"print(tuned(product(), 'float32', {FAMILY!r}).point)\n"
+        f"print(tensorir(product(), 'float32', {FAMILY!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, records.VARIABLE: str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    point, _, text = done.stdout.partition("\n")
+    assert point == str(entry.best.point)
+    if entry.gain == 1:
+        assert text.strip() == rule.strip()
+
+
+def test_a_rule_that_cannot_be_measured_ends_the_run(tmp_path: Path) -> None:
+    options = Options(timeout=0.01)
+    refused = pytest.raises(TuningError, match="tune: uvu: the rule cannot be measured: build: the")
+    with opened(tmp_path, FAMILY) as database, Pool(options) as pool, refused:
+        search(tasks("uvu"), Budget(4), database, pool)
+
+
+def test_kill_9_and_start_again(tmp_path: Path) -> None:
+    """At every moment the database is readable; what was measured stays."""
+    code = (
+        "from pathlib import Path\n"
+        "from tests.tuning.test_search import run\n"
+        f"run(Path({str(tmp_path)!r}), ('uvu', 'uvw'), 40)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    folder, seen = tmp_path / FAMILY / "trials", 0
+    while seen < 8 and process.poll() is None:
+        found = len(records.read(folder))
+        assert found >= seen
+        seen = found
+        time.sleep(0.01)
+    assert seen >= 8
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = records.read(folder)
+    outcomes = run(tmp_path, ("uvu", "uvw"), len(before) + 10)
+    after = records.read(folder)
+    assert after[: len(before)] == before
+    assert len(after) > len(before)
+    assert all(each.is_raced for each in outcomes)
