@@ -26,6 +26,7 @@ lint: .venv/.installed
 bench: .venv/.installed
 	$(BIN)/python -m bench.tensor_product
 	$(BIN)/python -m bench.convolution
+	$(BIN)/python -m bench.tuned
 
 # torch comes first and alone: the exact pin lets a wheel on this machine (a CPU build, say) be chosen over the index.
 .venv/.installed: pyproject.toml constraints.txt
