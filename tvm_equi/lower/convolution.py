@@ -13,7 +13,6 @@ channels) are computed for all its edges; what belongs to a node, for each node'
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -34,9 +33,8 @@ from tvm_equi.lower.location import Location, in_lanes, move, row_location
 from tvm_equi.lower.mix import Mix
 from tvm_equi.lower.names import COPY_BLOCK, FUNCTION, ROWS_BLOCK
 from tvm_equi.lower.phases import Phase, phases, runs_by_tile
-from tvm_equi.lower.primfunc import alignment, fill_zeros, streamed_places, whole
+from tvm_equi.lower.primfunc import alignment, fill_zeros, whole
 from tvm_equi.lower.storage import Place, Storage
-from tvm_equi.lower.streaming import fence, streaming
 from tvm_equi.lower.vector import Block, Expr, each_block
 
 
@@ -120,11 +118,6 @@ class ConvolutionLowering:
 
     def emit(self) -> None:
         """Copies inputs on nodes, runs the tasks, adds up what they share."""
-        with streaming(self.dtype) if self.decisions.is_streamed else nullcontext():
-            self._emit_passes()
-
-    def _emit_passes(self) -> None:
-        """The same, whether outputs go past the cache or not."""
         for name in self.copies:
             self._copy_input(name)
         for mix in self.mixes.values():
@@ -174,8 +167,6 @@ class ConvolutionLowering:
             if operand.rows == "shared":
                 fill_zeros(self.arguments[name], (task,), operand.dim, self.lanes, self.dtype)
         places = self._places()
-        if self.decisions.is_streamed:
-            places |= streamed_places(self.kernel, places)
         # A second phase that adds to a node has sums of its own: a node may span tiles.
         self.later_sums: dict[tuple[int, str], Place] = {}
         known: set[str] = set()
@@ -205,8 +196,6 @@ class ConvolutionLowering:
                 places, start, count, task, self.dtype, order, self.decisions.run_edges
             )
             EdgeTile(self, storage, first, last).emit()
-        if self.decisions.is_streamed:
-            fence()
 
     def _places(self) -> dict[str, Place]:
         """Memory of all values for one tile."""

@@ -11,12 +11,14 @@ may ask for another order.
 The steps of a bundle, with any number of values in each role, share what they have in common:
     s[i] = sum w x[i]           for every product and every gradient to y
     v[i] = sum_k A[i,k] z[k]    for every gradient to x and w
-so that a derivative kernel reads each operand once.
+so that a derivative kernel reads each operand once. A gradient to y is
+    gy[j] = sum_ik C[i,j,k] g[i,k],    g[i,k] = sum over channels of s[i] z[k];
+`Decisions.reduction` says whether C is applied to each vector of channels, or to g.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +39,7 @@ from tvm_equi.lower.vector import (
     each_block,
     lane_sum,
     lane_sums,
+    splat,
     total,
     vector_dtype,
     zeros,
@@ -44,6 +47,9 @@ from tvm_equi.lower.vector import (
 
 Table = tuple[Any, dict[tuple[int, int], int], int]
 """A for a path and value: buffer, position of each (i, k), entries for one index of the loop."""
+
+Pairs = dict[tuple[int, int], Any]
+"""A register for each (i, k) of a path, summed over vectors of channels."""
 
 
 class Couple:
@@ -72,6 +78,7 @@ class Couple:
         self.roles = [Roles(form, path, rows) for path in form.paths]
         self.tables: dict[tuple[int, str], Table] = {}
         self.sums: dict[tuple[str, int, int], Expr] = {}
+        self.pairs: dict[tuple[int, str], Pairs] = {}
 
     def emit(self, r: Expr) -> None:
         """TensorIR for row r of the tile."""
@@ -105,9 +112,51 @@ class Couple:
             groups.setdefault((roles.spread, segment, roles.extent, alone), []).append(number)
         # Neighbours that share y keep the running sums of its gradient in registers.
         return [
-            sorted(group, key=lambda n: self.roles[n].path.segments[self.roles[n].common])
+            part
             for group in groups.values()
+            for part in self.parts(
+                sorted(group, key=lambda n: self.roles[n].path.segments[self.roles[n].common]),
+                self._num_pairs,
+            )
         ]
+
+    def parts(self, group: list[int], num_sums: Callable[[int], int]) -> list[list[int]]:
+        """Paths in groups whose sums fit registers, in order."""
+        parts: list[list[int]] = []
+        room = 0
+        for number in group:
+            size = num_sums(number)
+            if not parts or room + size > self.decisions.sums:
+                parts.append([])
+                room = 0
+            parts[-1].append(number)
+            room += size
+        return parts
+
+    def sums_pairs(self, number: int) -> bool:
+        """Whether the gradient to a path's y is summed over channels as pairs."""
+        roles = self.roles[number]
+        return (
+            self.decisions.reduction == "pairs"
+            and roles.loop == 1
+            and not roles.common_has_lanes
+            and bool(self.steps_to(roles.common))
+        )
+
+    def _num_pairs(self, number: int) -> int:
+        """Registers for the pairs of a path, or as many of them as there are."""
+        if not self.sums_pairs(number):
+            return 0
+        names = {step.target for step in self.steps_to(self.roles[number].common)}
+        return len(names) * len(self.pair_chunks(number)[0])
+
+    def pair_chunks(self, number: int) -> list[list[tuple[int, int]]]:
+        """The (i, k) of a path in parts that registers hold."""
+        roles = self.roles[number]
+        names = {step.target for step in self.steps_to(roles.common)}
+        num_chunks = -(-len(names) * len(roles.pattern) // max(1, self.decisions.sums))
+        size = -(-len(roles.pattern) // num_chunks)
+        return [roles.pattern[start : start + size] for start in range(0, len(roles.pattern), size)]
 
     def steps_to(self, slot: int | None) -> list[Step]:
         """Steps that compute a slot."""
@@ -217,6 +266,10 @@ class Couple:
             name: self.storage.adds(name, segment) or (name, segment) in written for name in outputs
         }
 
+        summed = list(filter(self.sums_pairs, group))
+        for number in summed:
+            self._open_pairs(number, self.pair_chunks(number)[0])
+
         def emit(block: Block) -> None:
             with self.each_row(group, block, r) as row:
                 emit_row(block, row)
@@ -242,10 +295,56 @@ class Couple:
                 self.storage.write(name, segment, r, block, values, add=spread_adds[name])
 
         each_block(first.extent, self.lanes, emit)
+        self._close_pairs(r)
+        for number in summed:
+            for chunk in self.pair_chunks(number)[1:]:
+                self._emit_pairs(number, chunk, r)
         for name in outputs:
             self.storage.mark(name, segment)
         for name, other in written:
             self.storage.mark(name, other)
+
+    def _emit_pairs(self, number: int, chunk: list[tuple[int, int]], r: Expr) -> None:
+        """Pairs that found no register in the loop over the group: one more loop over channels."""
+        self._open_pairs(number, chunk)
+        each_block(
+            self.roles[number].extent,
+            self.lanes,
+            lambda block: PathEmitter(self, number, r, Scope(block), {}).emit_pairs(),
+        )
+        self._close_pairs(r)
+
+    def _open_pairs(self, number: int, chunk: list[tuple[int, int]]) -> None:
+        """Registers for the sums of pairs, from zero."""
+        dtype, roles = self.storage.dtype, self.roles[number]
+        width = block_width(roles.extent, self.lanes)
+        for name in dict.fromkeys(step.target for step in self.steps_to(roles.common)):
+            registers = {
+                pair: T.alloc_buffer((1,), vector_dtype(dtype, width), scope="global")
+                for pair in chunk
+            }
+            for register in registers.values():
+                T.buffer_store(register, zeros(dtype, width), [0])
+            self.pairs[number, name] = registers
+
+    def _close_pairs(self, r: Expr) -> None:
+        """Combines the sums of pairs with the coefficients, for the sums over lanes."""
+        for (number, name), registers in self.pairs.items():
+            roles = self.roles[number]
+            width = block_width(roles.extent, self.lanes)
+            buffer = self.sums[name, roles.path.segments[roles.common], width]
+            values = {pair: T.bind(register[0]) for pair, register in registers.items()}
+            for j in range(roles.coefficients.shape[1]):
+                terms = [
+                    values[i, k]
+                    * splat(constant(self.storage.dtype, roles.coefficients[i, j, k]), width)
+                    for i, k in np.argwhere(roles.coefficients[:, j, :]).tolist()
+                    if (i, k) in values
+                ]
+                if terms:
+                    at = self.sum_index(buffer, j, r)
+                    T.buffer_store(buffer, total([buffer[at], *terms]), [at])
+        self.pairs.clear()
 
     def _common_segment(self, number: int) -> int:
         roles = self.roles[number]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tvm.script.ir_builder import tirx as T
@@ -98,12 +98,8 @@ class PathEmitter:
         product_sums: dict[str, list[Expr]] | None,
     ) -> None:
         """The path at one index of the looped letter."""
-        roles, self._o = self.roles, o
-        self._weights: dict[str, list[Expr]] = {}
-        self._products: dict[str, list[Expr]] = {}
-        self._weighted: dict[tuple[str, ...], list[Expr]] = {}
-        self._pulled: dict[tuple[str, str], dict[int, Expr]] = {}
-        self._laned: dict[str, dict[tuple[int, int], Expr]] = {}
+        self._start(o)
+        roles = self.roles
         for name in dict.fromkeys(step.target for step in self.couple.steps_to(roles.product)):
             if product_sums:
                 values = self._product_value(name, None)
@@ -129,6 +125,15 @@ class PathEmitter:
             self._write(name, roles.weight or 0, o, [value])
         for name in dict.fromkeys(step.target for step in self.couple.steps_to(roles.common)):
             self._common_gradient(name)
+
+    def _start(self, o: Expr) -> None:
+        """Forgets what was computed at another index of the looped letter."""
+        self._o = o
+        self._weights: dict[str, list[Expr]] = {}
+        self._products: dict[str, list[Expr]] = {}
+        self._weighted: dict[tuple[str, ...], list[Expr]] = {}
+        self._pulled: dict[tuple[str, str], dict[int, Expr]] = {}
+        self._laned: dict[str, dict[tuple[int, int], Expr]] = {}
 
     def _write(
         self, name: str, slot: int, o: Expr, values: list[Expr], *, add: bool | None = None
@@ -295,6 +300,9 @@ class PathEmitter:
         sums: dict[tuple[str, int, int], Expr] = {}
         if roles.loop == 1:
             sums = self.scope.common_sums
+        if self.couple.sums_pairs(self.number):
+            self._add_pairs(self.couple.pairs[self.number, name], by_product)
+            return
         for product, steps in by_product.items():
             s, z = self._weighted_sum(steps), self._product(product)
             for i, k in roles.pattern:
@@ -310,3 +318,23 @@ class PathEmitter:
             for (_, _, j), value in sums.items():
                 index = self.couple.sum_index(buffer, self._o * dim + j, self.r)
                 T.buffer_store(buffer, buffer[index] + value, [index])
+
+    def emit_pairs(self) -> None:
+        """The sums of pairs alone."""
+        self._start(0)
+        spread = self.roles.spread
+        segment = self.roles.path.segments[spread]
+        steps = self.couple.steps_to(self.roles.common)
+        for name in dict.fromkeys(step.operands[spread] for step in steps):
+            self.scope.spread[name] = self.storage.read(name, segment, self.r, self.block)
+        for name in dict.fromkeys(step.target for step in steps):
+            self._common_gradient(name)
+
+    def _add_pairs(
+        self, registers: dict[tuple[int, int], Any], by_product: dict[str, list[Step]]
+    ) -> None:
+        """Adds s[i] z[k] to those sums of pairs that are in registers."""
+        for product, steps in by_product.items():
+            s, z = self._weighted_sum(steps), self._product(product)
+            for (i, k), register in registers.items():
+                T.buffer_store(register, register[0] + s[i] * z[k], [0])

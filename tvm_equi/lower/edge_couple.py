@@ -15,7 +15,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.contraction import Contraction
 from tvm_equi.algebra.kernel import Step
-from tvm_equi.lower.couple import Couple
+from tvm_equi.lower.couple import Couple, Table
 from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.edge_storage import EdgeStorage, Key
 from tvm_equi.lower.storage import Storage
@@ -89,7 +89,11 @@ class EdgeCouple(Couple):
     def _emit_edges(self, first: Expr, last: Expr) -> None:
         """All steps for some edges of one node."""
         self._run = (first, last)
-        late = {key: table for key, table in self.tables.items() if not self.is_early(key[1])}
+        if self.is_by_edge:
+            with self._rows() as r:
+                self.emit_edge(r)
+            return
+        late = self._late_tables()
         if late or self.sums:
             with self._rows() as r:
                 self.combine_tables(late, r)
@@ -99,6 +103,23 @@ class EdgeCouple(Couple):
         if self.sums:
             with self._rows() as r:
                 self.store_sums(r)
+
+    @property
+    def is_by_edge(self) -> bool:
+        """Whether the loop over edges is outside that over channels, whose sums are in registers."""
+        return any(map(self.sums_pairs, range(len(self.roles))))
+
+    def emit_edge(self, r: Expr) -> None:
+        """All steps for one edge; sums of the node are in the cache."""
+        self.combine_tables(self._late_tables(), r)
+        self.zero_sums(r)
+        for group in self.groups():
+            self.emit_group(group, r)
+        self.store_sums(r)
+
+    def _late_tables(self) -> dict[tuple[int, str], Table]:
+        """Tables that are made edge by edge."""
+        return {key: table for key, table in self.tables.items() if not self.is_early(key[1])}
 
     @contextmanager
     def _rows(self) -> Iterator[Expr]:
@@ -112,14 +133,22 @@ class EdgeCouple(Couple):
     @contextmanager
     def each_row(self, group: list[int], block: Block, r: Expr) -> Iterator[Expr]:
         """A loop over the node's edges, sums of the node in registers."""
+        if self.is_by_edge:
+            self._fetch(group, block)
+            yield r
+            return
         self.storage.open(self._register_sums(group), self._node_inputs(group), self._run[0], block)
         with self._rows() as row:
-            if self.storage.ahead:
-                before, num_parts = self._visits(group)
-                part = before + block.base // block.width
-                self.storage.fetch(self._streams(), part, num_parts)
+            self._fetch(group, block)
             yield row
         self.storage.close(block)
+
+    def _fetch(self, group: list[int], block: Block) -> None:
+        """Fetches a part of a later edge's operands."""
+        if self.storage.ahead:
+            before, num_parts = self._visits(group)
+            part = before + block.base // block.width
+            self.storage.fetch(self._streams(), part, num_parts)
 
     def _visits(self, group: list[int]) -> tuple[int, int]:
         """(blocks of lanes in the groups before, blocks in all)."""
@@ -143,21 +172,15 @@ class EdgeCouple(Couple):
 
     def groups(self) -> list[list[int]]:
         """Paths in groups that share x, and whose sums fit registers."""
-        parts: list[list[int]] = []
-        for group in super().groups():
-            room = 0
-            for number in group:
-                size = sum(
-                    dim
-                    for (_, segment), dim in self._register_sums([number]).items()
-                    if segment == self.roles[number].path.segments[self.roles[number].product]
-                )
-                if number == group[0] or room + size > self.decisions.node_sums:
-                    parts.append([])
-                    room = 0
-                parts[-1].append(number)
-                room += size
-        return parts
+        if self.is_by_edge:
+            return super().groups()
+        return [part for group in super().groups() for part in self.parts(group, self._num_node_sums)]
+
+    def _num_node_sums(self, number: int) -> int:
+        """Registers for what a path adds to its product over the edges of a node."""
+        own = self.roles[number].path.segments[self.roles[number].product]
+        sums = self._register_sums([number]).items()
+        return sum(dim for (_, segment), dim in sums if segment == own)
 
     def _register_sums(self, group: list[int]) -> dict[Key, int]:
         """Sums whose lanes are those of the group's blocks, and their components."""

@@ -18,7 +18,7 @@ from tvm.sym import Analyzer
 
 from tvm_equi.lower.vector import Expr
 
-STREAM_BYTES = 4 << 20
+STREAM_BYTES = 16 << 20
 """Outputs of fewer bytes are stored as usual: whoever reads them next may find them in a cache."""
 
 ALIGNMENT = 64

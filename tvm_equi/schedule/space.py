@@ -99,19 +99,20 @@ def _cpu_values(kernel: Kernel, lanes: int, is_x86: bool) -> dict[str, list[Any]
     has_row_output = any(kernel.operand(name).rows == "row" for name in kernel.outputs)
     # What has mattered the most comes first: a short run gets no further.
     values: dict[str, list[Any]] = {}
-    if has_row_output and is_x86:
+    if has_row_output and is_x86 and not is_conv:
         values["is_streamed"] = [False, True]
     if is_conv or has_shared_mix:
         values["row_tile"] = [2, 4, 8, 16, 32, 64]
     values["lanes"] = [max(1, lanes // 2), lanes, 2 * lanes]
     if is_conv:
         values["run_edges"] = [1, 2, 4, 8, 16]
-        values["node_sums"] = [8, 12, 16, 20, 24]
+        values["sums"] = [8, 12, 16, 20, 24]
     else:
         values["chunk_rows"] = [16, 32, 64, 128, 256]
         values["is_staged"] = [False, True]
     if "couple" in families:
         values["association"] = ["inline", "pairs", "table"]
+        values["reduction"] = ["components", "pairs"]
     if "mix" in families:
         values["accumulators"] = [8, 12, 16, 20, 24, 28]
         values["product_rows"] = [1, 2, 4, 8, 16]
@@ -244,7 +245,7 @@ def _cpu_rules(
         ),
         "registers: expected 1 or more of each kind": lambda: (
             min(
-                decisions.node_sums,
+                decisions.sums,
                 decisions.accumulators,
                 decisions.product_rows,
                 decisions.strip,
@@ -254,7 +255,9 @@ def _cpu_rules(
         f"association: expected table, inline or pairs, got {decisions.association!r}": lambda: (
             decisions.association in ("table", "inline", "pairs")
         ),
-        "is_streamed: expected an x86-64 CPU": lambda: target.is_x86 or not decisions.is_streamed,
+        "is_streamed: expected an x86-64 CPU and no convolution": lambda: (
+            not decisions.is_streamed or (target.is_x86 and not is_convolution(kernel))
+        ),
     }
 
 
