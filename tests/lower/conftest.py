@@ -1,6 +1,8 @@
 """Fixtures that compare compiled kernels with the numpy oracle."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,21 @@ from tvm_equi.artifact.codegen import build
 from tvm_equi.lower.arguments import copied_inputs, summed_outputs
 from tvm_equi.runtime.library import load_function, use_threads
 from tvm_equi.runtime.topology import Topology
+from tvm_equi.schedule import cpu
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+
+
+@pytest.fixture
+def decide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """decide(name=value): the rule decides otherwise; nothing is taken from the cache."""
+    rule = cpu.decide
+
+    def change(**decisions: object) -> None:
+        monkeypatch.setattr(cpu, "decide", lambda *facts: replace(rule(*facts), **decisions))
+        monkeypatch.setenv("TVM_EQUI_CACHE_DIR", str(tmp_path / str(decisions)))
+
+    return change
 
 
 @pytest.fixture

@@ -5,7 +5,23 @@ from collections.abc import Callable
 import pytest
 
 from tvm_equi.algebra.derivative import vjp
+from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.algebra.products import Instruction, tensor_product_kernel
+
+
+def paths(degree: int, mul: int, mode: str = "uvu") -> Kernel:
+    """Three paths, of which the last two share the gradient to y, and two the product."""
+    return tensor_product_kernel(
+        ((mul, degree),),
+        ((1, 2), (1, 1)),
+        ((mul, degree), (mul, degree - 1)),
+        (
+            Instruction(0, 0, 0, mode, True, 1.0),
+            Instruction(0, 1, 1, mode, True, 0.5),
+            Instruction(0, 1, 0, mode, True, 0.5),
+        ),
+        weight_rows="row",
+    )
 
 
 @pytest.mark.parametrize("degree", [1, 3, 5])
@@ -13,18 +29,7 @@ from tvm_equi.algebra.products import Instruction, tensor_product_kernel
 def test_gradients_to_the_common_operand(
     degree: int, mul: int, check_kernel: Callable[..., None]
 ) -> None:
-    paths = (
-        Instruction(0, 0, 0, "uvu", True, 1.0),
-        Instruction(0, 1, 1, "uvu", True, 0.5),
-        Instruction(0, 1, 0, "uvu", True, 0.5),
-    )
-    kernel = tensor_product_kernel(
-        ((mul, degree),),
-        ((1, 2), (1, 1)),
-        ((mul, degree), (mul, degree - 1)),
-        paths,
-        weight_rows="row",
-    )
+    kernel = paths(degree, mul)
     check_kernel(vjp(kernel, (1,), (0,)))
     check_kernel(vjp(kernel, (0, 2), (0,)), "float32")
 

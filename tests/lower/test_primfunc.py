@@ -1,6 +1,7 @@
 """Lowering equals the oracle: every mode, weight kind and layout, with both derivatives."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -125,24 +126,37 @@ def test_linear(check_kernel: Callable[..., None]) -> None:
             check_kernel(one, rows=21)
 
 
+def staged(kernel: Kernel, **decisions: object) -> dict[str, list[int]]:
+    found = replace(Decisions(lanes=16, row_tile=8, chunk_rows=64), **decisions)
+    return staged_segments(kernel, bundles(kernel), found)
+
+
 def test_segments_that_paths_share_are_staged() -> None:
     kernel = product("uvu", (4, 1, 4), "row")
     # z[1] has two paths; x[1] is read once by the two paths of its group.
-    assert staged_segments(kernel, bundles(kernel)) == {"z": [1]}
-    assert staged_segments(*_with_bundles(product("uvu", (4, 1, 4), "row", "ir_mul"))) == {}
+    assert staged(kernel) == {"z": [1]}
+    assert staged(product("uvu", (4, 1, 4), "row", "ir_mul")) == {}
 
 
-def _with_bundles(kernel: Kernel) -> tuple[Kernel, list]:
-    return kernel, bundles(kernel)
+def test_segments_that_pairs_read_again_are_staged() -> None:
+    kernel = vjp(product("uvu", (4, 1, 4), "row"), (1,), (0,))
+    once = staged(kernel, reduction="pairs", sums=100)
+    again = staged(kernel, reduction="pairs", sums=2)
+    assert once == staged(kernel)
+    assert once == {"i3": [1]}
+    assert again == {"i0": [0, 1], "i3": [0, 1]}
 
 
 def test_rows_run_over_lanes_where_all_irreps_have_one_channel() -> None:
     decisions = Decisions(lanes=16, row_tile=8, chunk_rows=64)
     single = product("uuu", (1, 1, 1), "row")
     assert fits_row_lanes(single.contractions[0])
-    assert row_tile(*_with_bundles(single), decisions) == 16
-    assert row_tile(*_with_bundles(product("uvu", (4, 1, 4), "row")), decisions) == 1
-    assert row_tile(*_with_bundles(product("uvw", (4, 1, 4), "shared")), decisions) == 8
+    assert row_tile(single, bundles(single), decisions) == 16
+    for kernel, rows in (
+        (product("uvu", (4, 1, 4), "row"), 1),
+        (product("uvw", (4, 1, 4), "shared"), 8),
+    ):
+        assert row_tile(kernel, bundles(kernel), decisions) == rows
     assert not fits_row_lanes(product("uuu", (1, 1, 1), "shared").contractions[0])
 
 

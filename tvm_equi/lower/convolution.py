@@ -32,6 +32,7 @@ from tvm_equi.lower.edge_tile import EdgeTile
 from tvm_equi.lower.location import Location, in_lanes, move, row_location
 from tvm_equi.lower.mix import Mix
 from tvm_equi.lower.names import COPY_BLOCK, FUNCTION, ROWS_BLOCK
+from tvm_equi.lower.opaque import opaque_zeros
 from tvm_equi.lower.phases import Phase, phases, runs_by_tile
 from tvm_equi.lower.primfunc import alignment, fill_zeros, whole
 from tvm_equi.lower.storage import Place, Storage
@@ -52,7 +53,9 @@ def lower_convolution(kernel: Kernel, dtype: str, decisions: Decisions) -> Any:
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name(FUNCTION)
         T.func_attr({"tirx.noalias": True, "global_symbol": FUNCTION})
-        ConvolutionLowering(kernel, dtype, decisions).emit()
+        lowering = ConvolutionLowering(kernel, dtype, decisions)
+        with opaque_zeros():
+            lowering.emit()
     return builder.get()
 
 

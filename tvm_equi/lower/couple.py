@@ -29,7 +29,9 @@ from tvm_equi.algebra.contraction import Contraction
 from tvm_equi.algebra.kernel import Step
 from tvm_equi.lower.couple_path import PathEmitter, Scope
 from tvm_equi.lower.decisions import Decisions
-from tvm_equi.lower.roles import Roles
+from tvm_equi.lower.opaque import varying_zero
+from tvm_equi.lower.pair_sums import PairSums
+from tvm_equi.lower.roles import Pair, Roles
 from tvm_equi.lower.storage import Storage
 from tvm_equi.lower.vector import (
     Block,
@@ -39,17 +41,13 @@ from tvm_equi.lower.vector import (
     each_block,
     lane_sum,
     lane_sums,
-    splat,
     total,
     vector_dtype,
     zeros,
 )
 
-Table = tuple[Any, dict[tuple[int, int], int], int]
+Table = tuple[Any, dict[Pair, int], int]
 """A for a path and value: buffer, position of each (i, k), entries for one index of the loop."""
-
-Pairs = dict[tuple[int, int], Any]
-"""A register for each (i, k) of a path, summed over vectors of channels."""
 
 
 class Couple:
@@ -78,7 +76,7 @@ class Couple:
         self.roles = [Roles(form, path, rows) for path in form.paths]
         self.tables: dict[tuple[int, str], Table] = {}
         self.sums: dict[tuple[str, int, int], Expr] = {}
-        self.pairs: dict[tuple[int, str], Pairs] = {}
+        self.pairs = PairSums(self)
 
     def emit(self, r: Expr) -> None:
         """TensorIR for row r of the tile."""
@@ -96,6 +94,10 @@ class Couple:
     def sum_index(self, buffer: Any, position: Expr, r: Expr) -> Expr:
         """Where row r has a sum over lanes: the sums of a row side by side."""
         return position if self.num_rows == 1 else r * self._num_sums(buffer) + position
+
+    def zero(self, block: Block) -> Expr:
+        """What is added to addresses of tables: blocks are innermost, and would hoist all reads."""
+        return varying_zero(block.base) if self.tables else 0
 
     @contextmanager
     def each_row(self, group: list[int], block: Block, r: Expr) -> Iterator[Expr]:
@@ -116,7 +118,7 @@ class Couple:
             for group in groups.values()
             for part in self.parts(
                 sorted(group, key=lambda n: self.roles[n].path.segments[self.roles[n].common]),
-                self._num_pairs,
+                self.pairs.num_registers,
             )
         ]
 
@@ -132,31 +134,6 @@ class Couple:
             parts[-1].append(number)
             room += size
         return parts
-
-    def sums_pairs(self, number: int) -> bool:
-        """Whether the gradient to a path's y is summed over channels as pairs."""
-        roles = self.roles[number]
-        return (
-            self.decisions.reduction == "pairs"
-            and roles.loop == 1
-            and not roles.common_has_lanes
-            and bool(self.steps_to(roles.common))
-        )
-
-    def _num_pairs(self, number: int) -> int:
-        """Registers for the pairs of a path, or as many of them as there are."""
-        if not self.sums_pairs(number):
-            return 0
-        names = {step.target for step in self.steps_to(self.roles[number].common)}
-        return len(names) * len(self.pair_chunks(number)[0])
-
-    def pair_chunks(self, number: int) -> list[list[tuple[int, int]]]:
-        """The (i, k) of a path in parts that registers hold."""
-        roles = self.roles[number]
-        names = {step.target for step in self.steps_to(roles.common)}
-        num_chunks = -(-len(names) * len(roles.pattern) // max(1, self.decisions.sums))
-        size = -(-len(roles.pattern) // num_chunks)
-        return [roles.pattern[start : start + size] for start in range(0, len(roles.pattern), size)]
 
     def steps_to(self, slot: int | None) -> list[Step]:
         """Steps that compute a slot."""
@@ -266,16 +243,14 @@ class Couple:
             name: self.storage.adds(name, segment) or (name, segment) in written for name in outputs
         }
 
-        summed = list(filter(self.sums_pairs, group))
-        for number in summed:
-            self._open_pairs(number, self.pair_chunks(number)[0])
+        self.pairs.open(group)
 
         def emit(block: Block) -> None:
             with self.each_row(group, block, r) as row:
                 emit_row(block, row)
 
         def emit_row(block: Block, r: Expr) -> None:
-            scope = Scope(block)
+            scope = Scope(block, self.zero(block))
             for step in self.steps:
                 if step.output != first.spread:
                     name = step.operands[first.spread]
@@ -295,56 +270,11 @@ class Couple:
                 self.storage.write(name, segment, r, block, values, add=spread_adds[name])
 
         each_block(first.extent, self.lanes, emit)
-        self._close_pairs(r)
-        for number in summed:
-            for chunk in self.pair_chunks(number)[1:]:
-                self._emit_pairs(number, chunk, r)
+        self.pairs.close(group, r)
         for name in outputs:
             self.storage.mark(name, segment)
         for name, other in written:
             self.storage.mark(name, other)
-
-    def _emit_pairs(self, number: int, chunk: list[tuple[int, int]], r: Expr) -> None:
-        """Pairs that found no register in the loop over the group: one more loop over channels."""
-        self._open_pairs(number, chunk)
-        each_block(
-            self.roles[number].extent,
-            self.lanes,
-            lambda block: PathEmitter(self, number, r, Scope(block), {}).emit_pairs(),
-        )
-        self._close_pairs(r)
-
-    def _open_pairs(self, number: int, chunk: list[tuple[int, int]]) -> None:
-        """Registers for the sums of pairs, from zero."""
-        dtype, roles = self.storage.dtype, self.roles[number]
-        width = block_width(roles.extent, self.lanes)
-        for name in dict.fromkeys(step.target for step in self.steps_to(roles.common)):
-            registers = {
-                pair: T.alloc_buffer((1,), vector_dtype(dtype, width), scope="global")
-                for pair in chunk
-            }
-            for register in registers.values():
-                T.buffer_store(register, zeros(dtype, width), [0])
-            self.pairs[number, name] = registers
-
-    def _close_pairs(self, r: Expr) -> None:
-        """Combines the sums of pairs with the coefficients, for the sums over lanes."""
-        for (number, name), registers in self.pairs.items():
-            roles = self.roles[number]
-            width = block_width(roles.extent, self.lanes)
-            buffer = self.sums[name, roles.path.segments[roles.common], width]
-            values = {pair: T.bind(register[0]) for pair, register in registers.items()}
-            for j in range(roles.coefficients.shape[1]):
-                terms = [
-                    values[i, k]
-                    * splat(constant(self.storage.dtype, roles.coefficients[i, j, k]), width)
-                    for i, k in np.argwhere(roles.coefficients[:, j, :]).tolist()
-                    if (i, k) in values
-                ]
-                if terms:
-                    at = self.sum_index(buffer, j, r)
-                    T.buffer_store(buffer, total([buffer[at], *terms]), [at])
-        self.pairs.clear()
 
     def _common_segment(self, number: int) -> int:
         roles = self.roles[number]

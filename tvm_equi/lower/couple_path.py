@@ -14,6 +14,7 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.kernel import Step
+from tvm_equi.lower.roles import Pair
 from tvm_equi.lower.vector import Block, Expr, constant, splat, total, vector_dtype, zeros
 
 if TYPE_CHECKING:
@@ -22,9 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class Scope:
-    """Values that are shared by the paths of a group inside one block of lanes."""
+    """Values that are shared by the paths of a group inside one block of lanes.
+
+    Args:
+        block: of lanes.
+        zero: added to the addresses of tables.
+        spread: components of values that play x.
+        spread_sums: terms of gradients to x.
+        common: components of values that play y, where they have lanes.
+        common_sums: gradients to y so far.
+    """
 
     block: Block
+    zero: Expr = 0
     spread: dict[str, list[Expr]] = field(default_factory=dict)
     spread_sums: dict[str, list[list[Expr]]] = field(default_factory=dict)
     common: dict[tuple[str, int], list[Expr]] = field(default_factory=dict)
@@ -183,7 +194,7 @@ class PathEmitter:
                 return splat(total(terms), self.block.width)
             buffer, index, stride = self.couple.tables[self.number, name]
             at = self.couple.table_index(self._o * stride + index[i, k], self.r)
-            return splat(buffer[at], self.block.width)
+            return splat(buffer[at + self.scope.zero], self.block.width)
         if name not in self._laned:
             segment = self.roles.path.segments[self.roles.common]
             if (name, segment) not in self.scope.common:
@@ -300,8 +311,9 @@ class PathEmitter:
         sums: dict[tuple[str, int, int], Expr] = {}
         if roles.loop == 1:
             sums = self.scope.common_sums
-        if self.couple.sums_pairs(self.number):
-            self._add_pairs(self.couple.pairs[self.number, name], by_product)
+        pairs = self.couple.pairs.registers.get((self.number, name))
+        if pairs is not None:
+            self._add_pairs(pairs, by_product)
             return
         for product, steps in by_product.items():
             s, z = self._weighted_sum(steps), self._product(product)
@@ -330,9 +342,7 @@ class PathEmitter:
         for name in dict.fromkeys(step.target for step in steps):
             self._common_gradient(name)
 
-    def _add_pairs(
-        self, registers: dict[tuple[int, int], Any], by_product: dict[str, list[Step]]
-    ) -> None:
+    def _add_pairs(self, registers: dict[Pair, Any], by_product: dict[str, list[Step]]) -> None:
         """Adds s[i] z[k] to those sums of pairs that are in registers."""
         for product, steps in by_product.items():
             s, z = self._weighted_sum(steps), self._product(product)

@@ -104,10 +104,14 @@ class EdgeCouple(Couple):
             with self._rows() as r:
                 self.store_sums(r)
 
+    def zero(self, block: Block) -> Expr:
+        """What is added to addresses of tables: where edges are innermost these vary anyway."""
+        return super().zero(block) if self.is_by_edge else 0
+
     @property
     def is_by_edge(self) -> bool:
-        """Whether the loop over edges is outside that over channels, whose sums are in registers."""
-        return any(map(self.sums_pairs, range(len(self.roles))))
+        """Whether the loop over edges is outside that over channels, to keep sums of pairs."""
+        return any(map(self.pairs.chunks, range(len(self.roles))))
 
     def emit_edge(self, r: Expr) -> None:
         """All steps for one edge; sums of the node are in the cache."""
@@ -174,7 +178,9 @@ class EdgeCouple(Couple):
         """Paths in groups that share x, and whose sums fit registers."""
         if self.is_by_edge:
             return super().groups()
-        return [part for group in super().groups() for part in self.parts(group, self._num_node_sums)]
+        return [
+            part for group in super().groups() for part in self.parts(group, self._num_node_sums)
+        ]
 
     def _num_node_sums(self, number: int) -> int:
         """Registers for what a path adds to its product over the edges of a node."""

@@ -25,6 +25,7 @@ from tvm_equi.lower.couple import Couple
 from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.mix import Mix
 from tvm_equi.lower.names import FUNCTION, ROWS_BLOCK
+from tvm_equi.lower.opaque import opaque_zeros
 from tvm_equi.lower.roles import Roles
 from tvm_equi.lower.select import emit_select
 from tvm_equi.lower.storage import Place, Storage
@@ -53,7 +54,9 @@ def row_tile(kernel: Kernel, groups: list[Bundle], decisions: Decisions) -> int:
     return tile
 
 
-def staged_segments(kernel: Kernel, groups: list[Bundle]) -> dict[str, list[int]]:
+def staged_segments(
+    kernel: Kernel, groups: list[Bundle], decisions: Decisions
+) -> dict[str, list[int]]:
     """Segments of arguments that lanes touch more than once a row, and that are interleaved.
 
     A tile keeps these in ir_mul layout, so that they are transposed once and not by every path.
@@ -63,13 +66,18 @@ def staged_segments(kernel: Kernel, groups: list[Bundle]) -> dict[str, list[int]
         form = kernel.contractions[bundle.contraction]
         touched: set[tuple[str, int, object]] = set()
         for number, path in enumerate(form.paths):
-            spread = Roles(form, path).spread if form.family == "couple" else None
+            roles = Roles(form, path) if form.family == "couple" else None
+            spread = roles.spread if roles else None
+            chunks = roles.pair_chunks(bundle.steps, decisions) if roles else []
             for step in bundle.steps:
                 for slot in form.coupled:
                     # The paths of a group read and write their common spread operand once.
                     once = form.family == "couple" and slot == spread
                     use = path.segments[slot] if once else number
                     touched.add((step.operands[slot], path.segments[slot], use))
+                    # Pairs that find no register have loops of their own.
+                    if len(chunks) > 1 and roles and step.output == roles.common != slot:
+                        touched.add((step.operands[slot], path.segments[slot], (number, "pairs")))
         uses.update((name, segment) for name, segment, _ in touched)
     staged: dict[str, list[int]] = {}
     for (name, segment), count in sorted(uses.items()):
@@ -180,8 +188,9 @@ class _Lowering:
 
     def emit(self) -> None:
         """Transposes shared weights, then runs chunks of rows."""
-        with streaming(self.dtype) if self.decisions.is_streamed else nullcontext():
-            if self.decisions.is_streamed:
+        is_streamed = self.decisions.is_streamed
+        with opaque_zeros(), streaming(self.dtype) if is_streamed else nullcontext():
+            if is_streamed:
                 self.places |= streamed_places(self.kernel, self.places)
             self._emit_rows()
 
@@ -235,7 +244,7 @@ class _Lowering:
 
         if not self.decisions.is_staged:
             return
-        for name, segments in staged_segments(self.kernel, self.bundles).items():
+        for name, segments in staged_segments(self.kernel, self.bundles, self.decisions).items():
             place = self.places[name]
             buffers = []
             for segment in segments:

@@ -7,6 +7,7 @@ coefficients with their axes in that order. No TensorIR is made here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,8 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_equi.algebra.contraction import Contraction, Path
+from tvm_equi.algebra.kernel import Step
+from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.location import Channels
 from tvm_equi.lower.vector import Expr
+
+Pair = tuple[int, int]
+"""(i, k), components of x and z."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,21 @@ class Roles:
         return coupling if self.spread == 0 else coupling.transpose(1, 0, 2)
 
     @cached_property
-    def pattern(self) -> list[tuple[int, int]]:
+    def pattern(self) -> list[Pair]:
         """The (i, k) for which A[i, k] is not identically zero."""
         nonzero = np.any(self.coefficients != 0, axis=1)
         return [(int(i), int(k)) for i, k in np.argwhere(nonzero)]
+
+    def pair_chunks(self, steps: Sequence[Step], decisions: Decisions) -> list[list[Pair]]:
+        """The pattern in parts whose sums registers hold; none where no pairs are summed.
+
+        Args:
+            steps: of the bundle.
+            decisions: from a schedule.
+        """
+        targets = {step.target for step in steps if step.output == self.common}
+        if decisions.reduction != "pairs" or self.loop > 1 or self.common_has_lanes or not targets:
+            return []
+        count = -(-len(targets) * len(self.pattern) // decisions.sums)
+        size = -(-len(self.pattern) // max(1, count))
+        return [self.pattern[start : start + size] for start in range(0, len(self.pattern), size)]

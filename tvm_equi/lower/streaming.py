@@ -19,7 +19,9 @@ from tvm.sym import Analyzer
 from tvm_equi.lower.vector import Expr
 
 STREAM_BYTES = 16 << 20
-"""Outputs of fewer bytes are stored as usual: whoever reads them next may find them in a cache."""
+"""Outputs of fewer bytes are stored as usual: whoever reads them next may find them in a cache.
+Measured with a reader, 32 MiB of last-level cache: 0.83 times as fast at 8 MiB, 1.07 at 16 MiB,
+1.23 at 32 MiB."""
 
 ALIGNMENT = 64
 """Bytes, of an output that is stored past the cache."""
@@ -36,7 +38,7 @@ def _source(dtype: str) -> str:
     bits = int(dtype.removeprefix("float"))
     element = {32: "float", 64: "double"}[bits]
     lines = [
-        f"define i64 @{_MISALIGNMENT}(ptr %p) alwaysinline nounwind {{",
+        f"define linkonce_odr i64 @{_MISALIGNMENT}(ptr %p) alwaysinline nounwind {{",
         "  %address = ptrtoint ptr %p to i64",
         f"  %rest = and i64 %address, {ALIGNMENT - 1}",
         "  ret i64 %rest",
@@ -45,7 +47,7 @@ def _source(dtype: str) -> str:
     for width in (2, 4, 8, 16, 32):
         alignment = min(ALIGNMENT, width * bits // 8)
         lines += [
-            f"define void @{_name(dtype, width)}(ptr %p, <{width} x {element}> %v) "
+            f"define linkonce_odr void @{_name(dtype, width)}(ptr %p, <{width} x {element}> %v) "
             "alwaysinline nounwind {",
             f"  store <{width} x {element}> %v, ptr %p, align {alignment}, !nontemporal !0",
             "  ret void",

@@ -106,7 +106,7 @@ def _cpu_values(kernel: Kernel, lanes: int, is_x86: bool) -> dict[str, list[Any]
     values["lanes"] = [max(1, lanes // 2), lanes, 2 * lanes]
     if is_conv:
         values["run_edges"] = [1, 2, 4, 8, 16]
-        values["sums"] = [8, 12, 16, 20, 24]
+        values["sums"] = [8, 12, 16, 20, 24, 28, 32]
     else:
         values["chunk_rows"] = [16, 32, 64, 128, 256]
         values["is_staged"] = [False, True]
