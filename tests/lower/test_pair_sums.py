@@ -17,7 +17,7 @@ def test_gradients_summed_as_pairs(
     mul: int, sums: int, check_kernel: Callable[..., None], decide: Callable[..., None]
 ) -> None:
     """Pairs of one path in several loops, of one path in one, and of all paths in one."""
-    decide(reduction="pairs", sums=sums)
+    decide(pair_sums=sums)
     kernel = paths(3, mul)
     first = vjp(kernel, (0, 1, 2), (0,))
     for one in (vjp(kernel, (1,), (0,)), first, vjp(first, (0, 1, 2, 3), (0, 1, 2))):
@@ -28,7 +28,7 @@ def test_gradients_summed_as_pairs(
 def test_pairs_are_not_summed_where_y_has_channels(
     mode: str, check_kernel: Callable[..., None], decide: Callable[..., None]
 ) -> None:
-    decide(reduction="pairs")
+    decide(pair_sums=16)
     v = {"uuu": 18, "uvu": 3}[mode]
     path = (Instruction(0, 0, 0, mode, True, 1.0),)
     kernel = tensor_product_kernel(((18, 1),), ((v, 1),), ((18, 2),), path, weight_rows="row")
@@ -40,7 +40,7 @@ def test_over_the_edges_of_a_graph(
     sums: int, check_convolution: Callable[..., None], decide: Callable[..., None]
 ) -> None:
     """Edge by edge, whatever the length of runs."""
-    decide(reduction="pairs", sums=sums, row_tile=8, run_edges=4)
+    decide(pair_sums=sums, row_tile=8, run_edges=4)
     first = vjp(convolution_kernel(paths(2, 19)), (0, 1, 2), (0,))
     for one in (first, vjp(first, (0, 1, 2, 3), (0, 1, 2))):
         check_convolution(one, random_edges(70, 9, 5), (9, 5))

@@ -140,8 +140,8 @@ def test_segments_that_paths_share_are_staged() -> None:
 
 def test_segments_that_pairs_read_again_are_staged() -> None:
     kernel = vjp(product("uvu", (4, 1, 4), "row"), (1,), (0,))
-    once = staged(kernel, reduction="pairs", sums=100)
-    again = staged(kernel, reduction="pairs", sums=2)
+    once = staged(kernel, pair_sums=100)
+    again = staged(kernel, pair_sums=2)
     assert once == staged(kernel)
     assert once == {"i3": [1]}
     assert again == {"i0": [0, 1], "i3": [0, 1]}

@@ -91,7 +91,7 @@ def test_no_weights() -> None:
 def test_pairs_are_split_so_that_registers_hold_them() -> None:
     """uvu 1 x 2 -> 1 has 9 pairs (i, k); of a step to y, and of steps to two values."""
     found = roles("uvu", 8, 1, 8)
-    pairs = Decisions(8, 8, 8, reduction="pairs", sums=5)
+    pairs = Decisions(8, 8, 8, pair_sums=5)
     to_y = Step(0, ("x", "gy", "w", "z"), found.common)
     to_another = Step(0, ("x", "hy", "w", "z"), found.common)
     to_x = Step(0, ("gx", "y", "w", "z"), found.spread)
@@ -100,6 +100,6 @@ def test_pairs_are_split_so_that_registers_hold_them() -> None:
     assert [pair for chunk in chunks for pair in chunk] == found.pattern
     assert [len(c) for c in found.pair_chunks([to_y, to_another], pairs)] == [3, 3, 3]
     assert found.pair_chunks([to_x], pairs) == []
-    assert found.pair_chunks([to_y], replace(pairs, reduction="components")) == []
+    assert found.pair_chunks([to_y], replace(pairs, pair_sums=0)) == []
     assert roles("uvu", 8, 3, 8).pair_chunks([to_y], pairs) == []
     assert roles("uuu", 5, 5, 5).pair_chunks([to_y], pairs) == []

@@ -13,7 +13,7 @@ The steps of a bundle, with any number of values in each role, share what they h
     v[i] = sum_k A[i,k] z[k]    for every gradient to x and w
 so that a derivative kernel reads each operand once. A gradient to y is
     gy[j] = sum_ik C[i,j,k] g[i,k],    g[i,k] = sum over channels of s[i] z[k];
-`Decisions.reduction` says whether C is applied to each vector of channels, or to g.
+`Decisions.pair_sums` says whether C is applied to each vector of channels, or to g.
 """
 
 from __future__ import annotations
@@ -116,24 +116,12 @@ class Couple:
         return [
             part
             for group in groups.values()
-            for part in self.parts(
+            for part in parts(
                 sorted(group, key=lambda n: self.roles[n].path.segments[self.roles[n].common]),
                 self.pairs.num_registers,
+                self.decisions.pair_sums,
             )
         ]
-
-    def parts(self, group: list[int], num_sums: Callable[[int], int]) -> list[list[int]]:
-        """Paths in groups whose sums fit registers, in order."""
-        parts: list[list[int]] = []
-        room = 0
-        for number in group:
-            size = num_sums(number)
-            if not parts or room + size > self.decisions.sums:
-                parts.append([])
-                room = 0
-            parts[-1].append(number)
-            room += size
-        return parts
 
     def steps_to(self, slot: int | None) -> list[Step]:
         """Steps that compute a slot."""
@@ -319,3 +307,23 @@ class Couple:
                 if slot != roles.common:
                     seen.add(key)
         return flags
+
+
+def parts(group: list[int], num_sums: Callable[[int], int], most: int) -> list[list[int]]:
+    """Paths in groups whose sums registers hold, in order.
+
+    Args:
+        group: numbers of paths.
+        num_sums: of a path.
+        most: sums of a group, unless a single path has more.
+    """
+    found: list[list[int]] = []
+    room = 0
+    for number in group:
+        size = num_sums(number)
+        if not found or room + size > most:
+            found.append([])
+            room = 0
+        found[-1].append(number)
+        room += size
+    return found

@@ -12,11 +12,6 @@ Association = Literal["table", "inline", "pairs"]
 """How a product of x, y and the coefficients C is associated: C with y first, once for all channels
 and kept in a table; the same, but anew for each vector of channels; or x with y first."""
 
-Reduction = Literal["components", "pairs"]
-"""What a gradient to y, which has no channels, sums over the vectors of channels before it sums
-over lanes: its components j; or the products s[i] z[k], which C combines once a row, not once a
-vector, but of which there are more."""
-
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
@@ -29,14 +24,16 @@ class Decisions:
         chunk_rows: rows that one task of the parallel loop takes, where no output is shared.
         run_edges: edges of a convolution that the innermost loop takes; the operands of as many
             more are fetched into the cache meanwhile.
-        sums: that one loop keeps in registers, of a node over its edges or of pairs over vectors of
-            channels: paths are grouped by it.
+        node_sums: sums of a node that one loop over its edges keeps in registers: paths are grouped
+            by it.
+        pair_sums: if above 0, gradients to an operand y without channels are summed over channels
+            as products s[i] z[k], so many of them in registers, and C combines them once a row; if
+            0, C is applied to each vector of channels, and the components j are summed.
         accumulators: vector registers given to the sums of one matrix product.
         product_rows: rows of one matrix product in registers.
         strip: blocks of lanes that one pass over a matrix takes at a time.
         max_unrolled: extents of the looped channel letter up to which its loop is unrolled.
         association: of products with an operand that has no channels.
-        reduction: of gradients to such an operand.
         is_staged: whether interleaved segments that lanes touch more than once a row are transposed
             once for a tile.
         is_streamed: whether large outputs are stored past the cache; for x86-64 only.
@@ -46,12 +43,12 @@ class Decisions:
     row_tile: int
     chunk_rows: int
     run_edges: int = 0
-    sums: int = 16
+    node_sums: int = 16
+    pair_sums: int = 0
     accumulators: int = 24
     product_rows: int = 8
     strip: int = 4
     max_unrolled: int = 8
     association: Association = "table"
-    reduction: Reduction = "components"
     is_staged: bool = True
     is_streamed: bool = False

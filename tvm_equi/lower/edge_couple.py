@@ -15,7 +15,7 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.contraction import Contraction
 from tvm_equi.algebra.kernel import Step
-from tvm_equi.lower.couple import Couple, Table
+from tvm_equi.lower.couple import Couple, Table, parts
 from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.edge_storage import EdgeStorage, Key
 from tvm_equi.lower.storage import Storage
@@ -178,8 +178,9 @@ class EdgeCouple(Couple):
         """Paths in groups that share x, and whose sums fit registers."""
         if self.is_by_edge:
             return super().groups()
+        most = self.decisions.node_sums
         return [
-            part for group in super().groups() for part in self.parts(group, self._num_node_sums)
+            part for group in super().groups() for part in parts(group, self._num_node_sums, most)
         ]
 
     def _num_node_sums(self, number: int) -> int:

@@ -114,8 +114,9 @@ class Roles:
             decisions: from a schedule.
         """
         targets = {step.target for step in steps if step.output == self.common}
-        if decisions.reduction != "pairs" or self.loop > 1 or self.common_has_lanes or not targets:
+        most = decisions.pair_sums
+        if not most or not targets or self.loop > 1 or self.common_has_lanes:
             return []
-        count = -(-len(targets) * len(self.pattern) // decisions.sums)
+        count = -(-len(targets) * len(self.pattern) // most)
         size = -(-len(self.pattern) // max(1, count))
         return [self.pattern[start : start + size] for start in range(0, len(self.pattern), size)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tvm_equi.algebra.contraction import Contraction
-from tvm_equi.algebra.convolution import is_convolution
+from tvm_equi.algebra.convolution import is_convolution, pass_order
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.errors import ScheduleError
 from tvm_equi.lower.decisions import Decisions
@@ -101,18 +101,20 @@ def _cpu_values(kernel: Kernel, lanes: int, is_x86: bool) -> dict[str, list[Any]
     values: dict[str, list[Any]] = {}
     if has_row_output and is_x86 and not is_conv:
         values["is_streamed"] = [False, True]
+    if _has_gradients_to_y(kernel):
+        values["pair_sums"] = [0, 16, 24, 32]
     if is_conv or has_shared_mix:
         values["row_tile"] = [2, 4, 8, 16, 32, 64]
     values["lanes"] = [max(1, lanes // 2), lanes, 2 * lanes]
     if is_conv:
         values["run_edges"] = [1, 2, 4, 8, 16]
-        values["sums"] = [8, 12, 16, 20, 24, 28, 32]
+        if _has_node_sums(kernel):
+            values["node_sums"] = [8, 12, 16, 20, 24]
     else:
         values["chunk_rows"] = [16, 32, 64, 128, 256]
         values["is_staged"] = [False, True]
     if "couple" in families:
         values["association"] = ["inline", "pairs", "table"]
-        values["reduction"] = ["components", "pairs"]
     if "mix" in families:
         values["accumulators"] = [8, 12, 16, 20, 24, 28]
         values["product_rows"] = [1, 2, 4, 8, 16]
@@ -120,6 +122,30 @@ def _cpu_values(kernel: Kernel, lanes: int, is_x86: bool) -> dict[str, list[Any]
     if any(_loop_extents(form) > 1 for form in kernel.contractions):
         values["max_unrolled"] = [1, 8, 16]
     return values
+
+
+def _has_gradients_to_y(kernel: Kernel) -> bool:
+    """Whether sums over channels give an operand that has none."""
+    forms = kernel.contractions
+    return any(
+        forms[step.contraction].family == "couple"
+        and any(
+            roles.common == step.output and not roles.common_has_lanes and roles.loop == 1
+            for roles in (Roles(forms[step.contraction], p) for p in forms[step.contraction].paths)
+        )
+        for step in kernel.steps
+    )
+
+
+def _has_node_sums(kernel: Kernel) -> bool:
+    """Whether products are summed over the edges of a node."""
+    order = pass_order(kernel)
+    return any(
+        kernel.contractions[step.contraction].family == "couple"
+        and step.output == len(step.operands) - 1
+        and kernel.operand(step.target).rows == order
+        for step in kernel.steps
+    )
 
 
 def _loop_extents(form: Contraction) -> int:
@@ -243,9 +269,12 @@ def _cpu_rules(
         f"run_edges: expected 1 or more, got {decisions.run_edges}": (
             lambda: not is_convolution(kernel) or decisions.run_edges >= 1
         ),
+        f"pair_sums: expected 0 or more, got {decisions.pair_sums}": lambda: (
+            decisions.pair_sums >= 0
+        ),
         "registers: expected 1 or more of each kind": lambda: (
             min(
-                decisions.sums,
+                decisions.node_sums,
                 decisions.accumulators,
                 decisions.product_rows,
                 decisions.strip,
