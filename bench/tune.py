@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     from tvm_equi.schedule.targets import family
     from tvm_equi.tuning.database import opened
     from tvm_equi.tuning.pool import Options, Pool
-    from tvm_equi.tuning.search import Budget, Task, search
+    from tvm_equi.tuning.search import search
+    from tvm_equi.tuning.task import Budget, Task
 
     start = time.perf_counter()
     with (

@@ -50,7 +50,8 @@ def test_verify_tells_and_exits_with_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--target", "sm_90"), "tune: target: expected a CPU, got sm_90"),
+        (("--target", "sm_90"), "tune: target: expected one that this machine runs, got sm_90"),
+        (("--target", "host,sm_90"), "tune: target: expected one CPU or GPU, got host, sm_90"),
         (("--target", "sparc"), "target: expected"),
         (("--dtype", "int8"), "--dtype: expected float32 or float64"),
         (("--tracker", "host:port"), "--tracker: expected HOST:PORT"),

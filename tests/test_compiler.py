@@ -11,7 +11,8 @@ from e3nn import o3
 import tvm_equi
 from tests.graphs import convolution, two_layers
 from tvm_equi import compiler
-from tvm_equi.compiler import as_graph, compile, verify
+from tvm_equi.artifact.codegen import tuned
+from tvm_equi.compiler import as_graph, compile, tune, verify
 from tvm_equi.errors import ArgumentError, ArtifactError, UnsupportedError
 from tvm_equi.graph import Pipeline
 from tvm_equi.graph.dtypes import with_dtype
@@ -20,6 +21,9 @@ from tvm_equi.graph.prune import Prune
 from tvm_equi.nn.artifact import Artifact, load
 from tvm_equi.nn.graph_compare import random_inputs
 from tvm_equi.nn.graph_module import GraphModule
+from tvm_equi.schedule.records import VARIABLE
+from tvm_equi.schedule.targets import host_family
+from tvm_equi.tuning.pool import Options
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +197,63 @@ def test_fused_artifact_is_the_unfused_graph(
         found = training(artifact.requires_grad_(), inputs)
         for mine, theirs in zip(found, expected, strict=True):
             torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.skipif(not host_family(), reason="needs an x86-64 CPU")
+def test_tune_then_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = two_layers()
+    seen: list[int] = []
+    options = Options(seconds=0.01, race_seconds=0.01)
+    outcomes = tune(
+        graph,
+        trials=20,
+        db=tmp_path,
+        derivatives=0,
+        rows=64,
+        options=options,
+        watch=lambda outcomes: seen.append(sum(len(each.seconds) for each in outcomes)),
+    )
+    compiled = compile(graph, derivatives=0)
+    assert len(outcomes) == len(compiled.kernels) > 1
+    assert sum(len(each.seconds) for each in outcomes) == seen[-1] == 20
+    assert seen == sorted(seen)
+    assert all(each.task.dtype == "float64" and each.task.rows == 64 for each in outcomes)
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    for outcome in outcomes:
+        record = tuned(outcome.task.kernel, "float64", "host")
+        assert record is not None
+        assert outcome.chosen in (None, record.point)
+    assert verify(compile(graph, derivatives=0), rows=9).forward < 1e-11
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"trials": 0}, ArgumentError, "tune: trials: expected 1 or more, got 0"),
+        ({"target": "sparc"}, ArgumentError, "target: expected"),
+        ({"target": ""}, ArgumentError, "target: expected"),
+        ({"target": "x86-64-v2,sm_90"}, ArgumentError, "target: expected one CPU or GPU"),
+        ({"target": "sm_80,sm_90"}, ArgumentError, "expected one CPU or GPU, got sm_80, sm_90"),
+        ({"dtype": "int8"}, ArgumentError, "dtype"),
+    ],
+)
+def test_what_tune_refuses(
+    arguments: dict[str, object], error: type[Exception], text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=text):
+        tune(convolution(), db=tmp_path, **arguments)  # type: ignore[arg-type]
+
+
+def test_targets_that_cannot_be_measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "host_family", lambda: "x86-64-v2")
+    refused = pytest.raises(UnsupportedError, match="one that this machine runs, got x86-64-v3")
+    with refused:
+        compiler.tuning_target("x86-64-v3", has_workers=False)
+    assert compiler.tuning_target("x86-64-v3", has_workers=True) == "x86-64-v3"
+    assert compiler.tuning_target("sm_90", has_workers=True) == "sm_90"
+    monkeypatch.setattr(compiler, "has_gpu", lambda: True)
+    monkeypatch.setattr(compiler, "local_architectures", lambda: ("sm_90",))
+    assert compiler.tuning_target("cuda", has_workers=False) == "sm_90"
+    assert compiler.tuning_target("sm_80", has_workers=False) == "sm_80"  # its PTX runs there
+    with pytest.raises(UnsupportedError, match="one that this machine runs, got sm_100"):
+        compiler.tuning_target("sm_100", has_workers=False)

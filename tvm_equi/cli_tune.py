@@ -47,7 +47,12 @@ def register(app: typer.Typer) -> None:
 
 def tune(
     source: Source,
-    target: Annotated[str, typer.Option(help="host, x86-64-v2, x86-64-v3 or x86-64-v4.")] = "host",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="host, x86-64-v2 to x86-64-v4, cuda (the GPU here), or one such as sm_90."
+        ),
+    ] = "host",
     trials: Annotated[int, typer.Option(help="Candidates to measure in all.", min=1)] = 64,
     db: Annotated[Path | None, typer.Option(help="Folder of databases to go on with.")] = None,
     dtype: Annotated[
@@ -71,19 +76,20 @@ def tune(
 ) -> None:
     """Search for faster schedules of a graph's kernels; stop and start again as you like."""
     import tvm_equi
+    from tvm_equi.compiler import tuning_target
     from tvm_equi.schedule.records import VARIABLE, search_path, user_folder
-    from tvm_equi.schedule.targets import family, split_target
+    from tvm_equi.schedule.targets import family
     from tvm_equi.tuning import report
     from tvm_equi.tuning.pool import Options, Tracker
     from tvm_equi.tuning.rpc import parse_address
 
     if dtype is not None:
         check_dtype(dtype)
-    split_target(target)
-    own = family(target)
+    target = tuning_target(target, has_workers=tracker is not None)
     found = None
     if tracker is not None:
-        found = Tracker(*parse_address(tracker, "tvm-equi tune: --tracker"), key or own)
+        address = parse_address(tracker, "tvm-equi tune: --tracker")
+        found = Tracker(*address, key or family(target))
     console = Console()
     folder = (db or user_folder()).absolute()
     with report.progress(console) as watch:
@@ -103,7 +109,7 @@ def tune(
     for error in dict.fromkeys(text for each in outcomes for text in each.errors):
         console.print(f"a candidate failed: {error}", markup=False, highlight=False)
     console.print(f"geometric mean of gains: {report.geometric_mean(outcomes):.3f}")
-    picture = folder / own / "trials" / "best_so_far.png"
+    picture = folder / family(target) / "trials" / "best_so_far.png"
     if report.plot(outcomes, picture):
         console.print(f"plot: {picture}", soft_wrap=True)
     console.print(f"database: {folder}", soft_wrap=True)
@@ -124,23 +130,32 @@ def tracker(
 
 def worker(
     tracker: Address = "127.0.0.1:9190",
+    target: Annotated[
+        str, typer.Option(help="host, to measure on this CPU, or cuda, on this GPU.")
+    ] = "host",
     key: Annotated[
-        str | None, typer.Option(help="What this worker measures for; by default its x86-64 level.")
+        str | None, typer.Option(help="What tuning asks for; by default the family of the target.")
     ] = None,
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="First port to try.", min=1, max=65535)] = 9090,
     threads: Annotated[int, typer.Option(help="Threads of kernels.", min=1)] = 1,
 ) -> None:
     """Measure candidates for a tracker; Ctrl-C ends it."""
-    from tvm_equi.schedule.targets import host_family
+    from tvm_equi.artifact.cuda_libraries import runtime_paths
+    from tvm_equi.runtime.devices import local_architectures
+    from tvm_equi.schedule.targets import CUDA, HOST, host_family
     from tvm_equi.tuning.pool import Tracker
     from tvm_equi.tuning.rpc import parse_address, start_worker
 
-    found = Tracker(*parse_address(tracker, "tvm-equi worker: --tracker"), key or host_family())
+    if target not in (HOST, CUDA):
+        raise ArgumentError(f"tvm-equi worker: --target: expected host or cuda, got {target!r}")
+    own = local_architectures()[0] if target == CUDA else host_family()
+    libraries = runtime_paths() if target == CUDA else []
+    found = Tracker(*parse_address(tracker, "tvm-equi worker: --tracker"), key or own)
     if not found.key:
         raise ArgumentError("tvm-equi worker: --key: expected one, since this CPU has no level")
     typer.echo(f"worker for {found.key!r} at {host}, tracker {found.host}:{found.port}")
-    _serve(start_worker(found, host, port, threads))
+    _serve(start_worker(found, host, port, threads, libraries))
 
 
 def _serve(process: subprocess.Popen[bytes]) -> None:

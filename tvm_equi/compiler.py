@@ -26,20 +26,21 @@ from tvm_equi.nn.artifact import Artifact, CompiledKernel
 from tvm_equi.nn.graph_compare import Report, compare
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.graph_trace import needed_plans
-from tvm_equi.runtime.devices import local_architectures
+from tvm_equi.runtime.devices import has_gpu, local_architectures, runs_on
 from tvm_equi.runtime.kernel_plans import describe_plan, kernel_plans, planned_kernel
 from tvm_equi.schedule.targets import (
     CUDA,
     HOST,
     family,
     host_family,
+    is_gpu,
     split_target,
     target_list,
 )
 
 if TYPE_CHECKING:
     from tvm_equi.tuning.pool import Options
-    from tvm_equi.tuning.search import Outcome, Watch
+    from tvm_equi.tuning.task import Outcome, Watch
 
 Progress = Callable[[int, int], None]
 """Called with (kernels done, kernels in all) as they are compiled."""
@@ -167,7 +168,8 @@ def tune(
 
     Args:
         graph_or_module: as for `compile`.
-        target: a CPU; "host" by default. Another than this machine's needs workers.
+        target: a CPU or GPU; "host" by default, and "cuda" for this machine's GPU. Another than
+            this machine's needs workers.
         trials: candidates to measure in all, shared evenly by the kernels.
         db: folder of databases; by default the user's own, which compiling searches. Set
             $TVM_EQUI_SCHEDULES to another folder for compiling to search it.
@@ -191,11 +193,13 @@ def tune(
     from tvm_equi.schedule.records import user_folder
     from tvm_equi.tuning.database import opened
     from tvm_equi.tuning.pool import Options, Pool
-    from tvm_equi.tuning.search import Budget, Task, search
+    from tvm_equi.tuning.search import search
+    from tvm_equi.tuning.task import Budget, Task
 
     options = options or Options()
-    name = target or HOST
-    _check_tuning(name, trials, options)
+    if trials < 1:
+        raise ArgumentError(f"tune: trials: expected 1 or more, got {trials}")
+    name = tuning_target(target, has_workers=options.tracker is not None)
     graph, parameters = as_graph(graph_or_module, dtype)
     planned = DEFAULT_PIPELINE(graph)
     kept = {key: value for key, value in parameters.items() if key in planned.parameters}
@@ -210,28 +214,37 @@ def tune(
         return search(tasks, Budget(trials, deadline), database, pool, watch)
 
 
-def _check_tuning(target: str, trials: int, options: Options) -> None:
-    """Refuses what cannot be tuned.
+def tuning_target(target: str | None, *, has_workers: bool) -> str:
+    """The name of the one CPU or GPU that a target for `tune` names.
+
+    Args:
+        target: as for `tune`.
+        has_workers: whether workers measure, and not this machine.
 
     Raises:
-        ArgumentError: an unknown target, or fewer than one trial.
+        ArgumentError: an unknown target, or several.
         UnsupportedError: a target that cannot be measured here.
     """
-    if trials < 1:
-        raise ArgumentError(f"tune: trials: expected 1 or more, got {trials}")
-    cpu, gpus = split_target(target)
-    if gpus is not None:
-        raise UnsupportedError(
-            f"tune: target: expected a CPU, got {gpus}: measuring on GPUs is not there yet"
-        )
-    own = host_family()
-    if not family(cpu or HOST):
+    cpu, gpus = _targets(target or HOST)
+    names = [*([cpu] if cpu else []), *(gpus.split(",") if gpus else [])]
+    if len(names) != 1:
+        raise ArgumentError(f"tune: target: expected one CPU or GPU, got {', '.join(names)}")
+    (name,) = names
+    if not family(name):
         raise UnsupportedError(f"tune: target: expected an x86-64 CPU, got {platform.machine()}")
-    if options.tracker is None and family(cpu or HOST) > own:
+    if not has_workers and not _can_measure(name):
         raise UnsupportedError(
-            f"tune: target: expected one that this {own} CPU runs, got {cpu}; "
-            "measure on workers that do, with a tracker"
+            f"tune: target: expected one that this machine runs, got {name}; measure on workers "
+            "that do, with a tracker"
         )
+    return name
+
+
+def _can_measure(target: str) -> bool:
+    """Whether this machine runs code for a target."""
+    if not is_gpu(target):
+        return family(target) <= host_family()
+    return has_gpu() and any(runs_on([target], own) for own in local_architectures())
 
 
 def verify(

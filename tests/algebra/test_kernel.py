@@ -19,6 +19,15 @@ def test_plan_reads_back_exactly() -> None:
     assert Kernel.from_plan(kernel().plan()).key() == kernel().key()
 
 
+def test_structure_leaves_the_factors_of_paths_out() -> None:
+    form = kernel().contractions[0]
+    other = replace(form, paths=tuple(replace(path, scale=0.5) for path in form.paths))
+    scaled = replace(kernel(), contractions=(other, *kernel().contractions[1:]))
+    assert scaled.key() != kernel().key()
+    assert scaled.structure() == kernel().structure()
+    assert replace(kernel(), outputs=("t",)).structure() != kernel().structure()
+
+
 def test_repr_lists_the_steps() -> None:
     assert repr(kernel()).splitlines() == [
         "Kernel(x, y, w) -> z",

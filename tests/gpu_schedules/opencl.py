@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ import tvm
 
 from tvm_equi.algebra.convolution import NODE_ROWS
 from tvm_equi.algebra.kernel import Kernel
-from tvm_equi.artifact.codegen import assembly
+from tvm_equi.artifact.codegen import _compiled
 from tvm_equi.lower.gpu.arguments import ORDER, argument_names
 from tvm_equi.lower.names import FUNCTION
-from tvm_equi.schedule.gpu import decide, schedule
+from tvm_equi.schedule.gpu import schedule
+from tvm_equi.schedule.space import Point, apply_point
 from tvm_equi.schedule.targets import OPENCL, gpu_target
 
 Array = np.ndarray[Any, Any]
@@ -118,24 +120,29 @@ def repaired(source: str) -> str:
 
 
 class Program:
-    """A kernel compiled as OpenCL."""
+    """A kernel compiled as OpenCL, by the rule or a point of the design space."""
 
-    def __init__(self, kernel: Kernel, dtype: str) -> None:
-        source = assembly(kernel, dtype, OPENCL)
+    def __init__(self, kernel: Kernel, dtype: str, point: Point = MappingProxyType({})) -> None:
+        target = gpu_target(OPENCL)
+        scheduled = schedule(kernel, dtype, apply_point(kernel, dtype, target, point))
+        executable = _compiled(scheduled, target.tvm_target())
+        source = executable.mod.imports[0].inspect_source()
         if dtype == "bfloat16":
             source = repaired(source)
+        self.source = source
         options = ["-cl-std=CL1.2"]
         if queue().device.name.startswith("Oclgrind"):
             options.append("-cl-opt-disable")  # optimised code has instructions that it cannot run
         built = cl.Program(queue().context, source).build(options=options)
-        function = schedule(kernel, dtype, decide(kernel, dtype, gpu_target(OPENCL)))[FUNCTION]
         found = re.findall(r"__kernel void (\w+)\(([^)]*)\) \{", source)
         found.sort(key=lambda one: int(one[0].rpartition("_kernel")[2].lstrip("_") or 0))
         self.launches = [
             Launch(
                 cl.Kernel(built, name), tuple(p.split()[-1] for p in parameters.split(",")), grid
             )
-            for (name, parameters), grid in zip(found, grids(function.body, {}), strict=True)
+            for (name, parameters), grid in zip(
+                found, grids(scheduled[FUNCTION].body, {}), strict=True
+            )
         ]
 
     def run(self, arrays: Mapping[str, Array], sizes: Sizes) -> None:
@@ -158,7 +165,12 @@ def as_function(
 ) -> Callable[..., None]:
     """What stands in for the function of a CUDA library: takes tensors by position."""
     del device
-    program, names = Program(kernel, NAMES[dtype]), argument_names(kernel)
+    return called(Program(kernel, NAMES[dtype]), kernel)
+
+
+def called(program: Program, kernel: Kernel) -> Callable[..., None]:
+    """A function of tensors, by position, that runs a kernel's program."""
+    names = argument_names(kernel)
 
     def function(*tensors: torch.Tensor) -> None:
         by_name = dict(zip(names, tensors, strict=True))

@@ -15,7 +15,7 @@ from tvm_equi.schedule import records
 from tvm_equi.schedule.records import Structure
 
 KERNEL = product()
-STRUCTURE = Structure(KERNEL.key(), "float32", "x86-64-v3")
+STRUCTURE = Structure(KERNEL.structure(), "float32", "x86-64-v3")
 POINT = {"lanes": 4}
 
 
@@ -38,8 +38,8 @@ def test_the_fastest_record_of_the_first_database_wins(
     assert (found.point["lanes"], found.seconds, found.line) == (4, 2.0, 2)
     monkeypatch.setenv(records.VARIABLE, str(second))
     assert records.find(STRUCTURE).point["lanes"] == 16  # type: ignore[union-attr]
-    assert records.find(Structure(linear().key(), "float32", "x86-64-v3")) is None
-    assert records.find(Structure(KERNEL.key(), "float64", "x86-64-v3")) is None
+    assert records.find(Structure(linear().structure(), "float32", "x86-64-v3")) is None
+    assert records.find(Structure(KERNEL.structure(), "float64", "x86-64-v3")) is None
 
 
 def test_compiling_uses_a_record(search: Path) -> None:
@@ -153,7 +153,10 @@ def test_a_reader_finds_a_whole_database_at_every_moment(tmp_path: Path) -> None
     while writer.is_alive():
         found = records.read(folder)
         seen.add(len(found))
-        assert {each.structure.kernel for each in found} <= {KERNEL.key(), linear().key()}
+        assert {each.structure.kernel for each in found} <= {
+            KERNEL.structure(),
+            linear().structure(),
+        }
     writer.join()
     assert writer.exitcode == 0
     assert seen <= {1, 2, 3}

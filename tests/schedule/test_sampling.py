@@ -60,7 +60,7 @@ def test_a_record_replays_from_the_database_alone(tmp_path: Path) -> None:
     found = records.read(tmp_path)
     assert [(each.seconds, each.point) for each in found] == [(2.0, RULE), (1.0, point)]
     assert {each.structure for each in found} == {
-        records.Structure(KERNEL.key(), "float32", "x86-64-v3")
+        records.Structure(KERNEL.structure(), "float32", "x86-64-v3")
     }
     assert {each.plan for each in found} == {KERNEL.plan()}
 

@@ -15,7 +15,7 @@ from tvm_equi.tuning.metaschedule import tvm_target
 
 FAMILY = "x86-64-v3"
 KERNEL = product()
-STRUCTURE = Structure(KERNEL.key(), "float32", FAMILY)
+STRUCTURE = Structure(KERNEL.structure(), "float32", FAMILY)
 
 
 def schedule(lanes: int):  # type: ignore[no-untyped-def]

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from tests.kernels import kinds, linear
+from tvm_equi.algebra.convolution import is_convolution
 from tvm_equi.algebra.evaluate import evaluate
 from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.lower.gpu.arguments import argument_names
 from tvm_equi.tuning.operands import REPRESENTATIVE_BYTES, make_case, representative_rows
 
 KINDS = kinds()
@@ -37,4 +39,17 @@ def test_representative_rows() -> None:
     assert 256 <= rows <= 8192
     wide = KINDS["uvw"]
     dims = [wide.operand(name).dim for name in (*wide.inputs, *wide.outputs)]
-    assert representative_rows(wide, "float64") in (8192, REPRESENTATIVE_BYTES // (8 * sum(dims)))
+    by_bytes = {device: limit // (8 * sum(dims)) for device, limit in REPRESENTATIVE_BYTES.items()}
+    assert representative_rows(wide, "float64") == min(8192, by_bytes["cpu"])
+    assert representative_rows(wide, "float64", "cuda") == min(65536, by_bytes["cuda"])
+    assert representative_rows(wide, "float32") >= representative_rows(wide, "float64")
+
+
+@pytest.mark.parametrize("kernel", KINDS.values(), ids=KINDS)
+def test_gpus_take_what_their_functions_name(kernel: Kernel) -> None:
+    case = make_case(kernel, "float32", 60, device="cuda")
+    assert len(case.arguments) == len(argument_names(kernel))
+    assert case.arguments[: len(case.inputs)] == case.inputs
+    over_edges = is_convolution(kernel)
+    assert case.arguments[-1].dtype == (np.int64 if over_edges else np.float32)
+    assert len(make_case(kernel, "float32", 60).arguments) != len(case.arguments) or not over_edges

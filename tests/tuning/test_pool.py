@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.kernels import kinds
-from tvm_equi.errors import TuningError
 from tvm_equi.tuning.pool import Options, Pool
-from tvm_equi.tuning.search import Task
+from tvm_equi.tuning.task import Task
 
 TASK = Task.of("uvu", kinds()["uvu"], "float32", "x86-64-v2", 64)
 FAST = Options(seconds=0.01, race_seconds=0.01, builders=2)
@@ -23,6 +20,4 @@ def test_results_come_in_order(tmp_path: Path) -> None:
         times = pool.race(TASK, [{}, {"lanes": 3}, {"lanes": 4}], tmp_path)
         assert len(times[0]) == len(times[2]) > 0
         assert times[1] == []
-        with pytest.raises(TuningError, match="the rule cannot be measured: ScheduleError"):
-            pool.run(TASK, [{"lanes": 3}], tmp_path, is_needed=True)
     assert all(helper._process is None for helper in pool._helpers)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tests.kernels import product
 from tvm_equi.tuning import report
-from tvm_equi.tuning.search import Outcome, Task
+from tvm_equi.tuning.task import Outcome, Task
 
 TASK = Task("1 value kernel", product(), "float32", "x86-64-v3", 512)
 DONE = Outcome(TASK, 4, [0.004, 0.002, float("inf")], 0.004, 1.9, True, {"lanes": 4})

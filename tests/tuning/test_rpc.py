@@ -24,7 +24,8 @@ from tvm_equi.tuning.rpc import (
     start_worker,
     wait_for_workers,
 )
-from tvm_equi.tuning.search import Budget, Task, search
+from tvm_equi.tuning.search import search
+from tvm_equi.tuning.task import Budget, Task
 
 FAMILY = "x86-64-v2"
 TASK = Task.of("uvu", kinds()["uvu"], "float32", FAMILY, 64)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,13 @@ from tests.kernels import kinds, product
 from tvm_equi.artifact.codegen import tensorir
 from tvm_equi.errors import TuningError
 from tvm_equi.schedule import records
+from tvm_equi.schedule.space import Point
 from tvm_equi.schedule.targets import host_family
 from tvm_equi.tuning.database import opened
-from tvm_equi.tuning.pool import Options, Pool
-from tvm_equi.tuning.search import Budget, Outcome, Task, search, shares
+from tvm_equi.tuning.helper import FailedError
+from tvm_equi.tuning.pool import Options, Pool, Result
+from tvm_equi.tuning.search import search
+from tvm_equi.tuning.task import Budget, Outcome, Task
 
 FAMILY = "x86-64-v2"  # every x86-64 CPU runs it
 KERNEL = product()
@@ -32,11 +36,6 @@ def tasks(*names: str) -> list[Task]:
 def run(folder: Path, names: tuple[str, ...], trials: int, **budget: float) -> list[Outcome]:
     with opened(folder, FAMILY) as database, Pool(FAST) as pool:
         return search(tasks(*names), Budget(trials, **budget), database, pool)
-
-
-def test_shares() -> None:
-    assert shares(64, 3) == [22, 21, 21]
-    assert shares(2, 4) == [1, 1, 1, 1]
 
 
 def test_the_rule_is_measured_first_and_kept_in_the_choice(tmp_path: Path) -> None:
@@ -100,11 +99,58 @@ def test_a_record_is_used_by_the_next_compile_in_a_fresh_process(tmp_path: Path)
         assert text.strip() == rule.strip()
 
 
-def test_a_rule_that_cannot_be_measured_ends_the_run(tmp_path: Path) -> None:
-    options = Options(timeout=0.01)
-    refused = pytest.raises(TuningError, match="tune: uvu: the rule cannot be measured: build: the")
-    with opened(tmp_path, FAMILY) as database, Pool(options) as pool, refused:
-        search(tasks("uvu"), Budget(4), database, pool)
+class Broken(Pool):
+    """A pool in which some candidates fail, when they are first measured or in the race.
+
+    Args:
+        fails: whether a task's points fail; in the race or not.
+    """
+
+    def __init__(self, fails: Callable[[str, Sequence[Point], bool], bool]) -> None:
+        super().__init__(FAST)
+        self.fails = fails
+
+    def run(self, task: Task, points: Sequence[Point], folder: Path) -> list[Result]:
+        found = super().run(task, points, folder)
+        return [
+            "out of order" if self.fails(task.name, [point], False) else each
+            for point, each in zip(points, found, strict=True)
+        ]
+
+    def race(self, task: Task, points: Sequence[Point], folder: Path) -> list[list[float]]:
+        if self.fails(task.name, points, True):
+            raise FailedError("crashed in the race")
+        return super().race(task, points, folder)
+
+
+def test_a_rule_that_fails_does_not_keep_others_from_being_tuned(tmp_path: Path) -> None:
+    def fails(name: str, points: Sequence[Point], is_race: bool) -> bool:
+        return name == "uvu"
+
+    with opened(tmp_path, FAMILY) as database, Broken(fails) as pool:
+        first, second = search(tasks("uvu", "linear"), Budget(8), database, pool)
+        assert first.errors == ["out of order"]
+        assert not first.is_raced
+        assert second.is_raced
+        with pytest.raises(TuningError, match="uvu: the rule cannot be measured: out of order"):
+            search(tasks("uvu"), Budget(4), database, pool)
+    (again,) = run(tmp_path, ("uvu",), 4)  # the rule is measured anew
+    assert again.is_raced
+
+
+def test_a_finalist_that_crashes_in_the_race_takes_no_part(tmp_path: Path) -> None:
+    def fails(name: str, points: Sequence[Point], is_race: bool) -> bool:
+        return is_race and any(point["lanes"] == 4 for point in points[1:])
+
+    with opened(tmp_path, FAMILY) as database, Broken(fails) as pool:
+        (outcome,) = search(tasks("uvu"), Budget(12), database, pool)
+        assert outcome.is_raced
+        chosen = [each.point for each in records.read(tmp_path / FAMILY)]
+        assert all(each["lanes"] != 4 for each in chosen[1:])
+        pool.fails = lambda name, points, is_race: is_race
+        (broken,) = search(tasks("uvu"), Budget(14), database, pool)
+        assert not broken.is_raced
+        assert "crashed in the race" in broken.errors
 
 
 def test_kill_9_and_start_again(tmp_path: Path) -> None:

@@ -41,6 +41,6 @@ def test_shipped_records_are_legal(family: str) -> None:
 
     for entry in records.entries(records.shipped_folder() / family).values():
         kernel = Kernel.from_plan(entry.best.plan)
-        assert kernel.key() == entry.best.structure.kernel
+        assert kernel.structure() == entry.best.structure.kernel
         dtype = entry.best.structure.dtype
         assert space.is_legal_point(kernel, dtype, cpu_target(family), entry.best.point)

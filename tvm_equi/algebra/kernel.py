@@ -12,7 +12,7 @@ import base64
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -101,6 +101,18 @@ class Kernel:
     def key(self) -> str:
         """sha256 of the content, hexadecimal."""
         return hashlib.sha256(_dumps(self).encode()).hexdigest()
+
+    def structure(self) -> str:
+        """sha256 of the content but for the factors of paths, hexadecimal.
+
+        Kernels of one structure differ in constants alone, such as those of another normalisation:
+        what is a good schedule for one is so for the other.
+        """
+        forms = (
+            replace(form, paths=tuple(replace(path, scale=1.0) for path in form.paths))
+            for form in self.contractions
+        )
+        return replace(self, contractions=tuple(forms)).key()
 
     def plan(self) -> str:
         """A self-contained text from which `Kernel.from_plan` makes an equal kernel."""

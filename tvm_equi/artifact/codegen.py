@@ -168,7 +168,7 @@ def tuned(kernel: Kernel, dtype: str, target: str) -> Record | None:
     Raises:
         RecordError: a database is malformed.
     """
-    return records.find(Structure(kernel.key(), dtype, family(target)))
+    return records.find(Structure(kernel.structure(), dtype, family(target)))
 
 
 def _scheduled(kernel: Kernel, dtype: str, target: str, record: Record | None) -> tuple[Any, Any]:

@@ -62,20 +62,26 @@ def architecture(device: torch.device) -> str:
     return f"sm_{major}{minor}"
 
 
+def has_gpu() -> bool:
+    """Whether this machine has a GPU that torch can use."""
+    return torch.cuda.is_available() and torch.cuda.device_count() > 0
+
+
 def local_architectures() -> tuple[str, ...]:
     """The architectures of the GPUs in this machine.
 
     Raises:
         ArgumentError: there are none.
     """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if not count:
+    if not has_gpu():
         why = "no GPU that it can use" if torch.version.cuda else "a build of torch without CUDA"
         raise ArgumentError(
             f"target: cuda: expected a GPU in this machine, got {why}; to compile for a GPU "
             "elsewhere, name it: target='sm_80' (A100), 'sm_90' (H100), 'sm_100' (B200)"
         )
-    return tuple(sorted({architecture(torch.device("cuda", n)) for n in range(count)}))
+    return tuple(
+        sorted({architecture(torch.device("cuda", n)) for n in range(torch.cuda.device_count())})
+    )
 
 
 def runs_on(architectures: Sequence[str], device: str) -> bool:

@@ -1,10 +1,10 @@
 """Records of tuned kernels: found by structure, read as data; no TVM in it.
 
-In: a kernel's key, a dtype and a family of targets. Out: the decisions of the fastest record, or
-None. A database is a folder `<family>/` with the two files of a MetaSchedule JSON database; it is
-data, and nothing in it is run. Users' databases ($TVM_EQUI_SCHEDULES, then the user's own folder)
-come before the shipped ones. A run of `tune` may be writing: a last line without its end is not
-read.
+In: the structure of a kernel, a dtype and a family of targets. Out: the decisions of the fastest
+record, or None. A database is a folder `<family>/` with the two files of a MetaSchedule JSON
+database; it is data, and nothing in it is run. Users' databases ($TVM_EQUI_SCHEDULES, then the
+user's own folder) come before the shipped ones. A run of `tune` may be writing: a last line without
+its end is not read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Structure:
     """What a record is found by.
 
     Args:
-        kernel: the key of the kernel.
+        kernel: the structure of the kernel (`Kernel.structure`).
         dtype: of its values.
         family: of targets, such as "x86-64-v4".
     """
@@ -115,7 +115,7 @@ def elsewhere(kernel: str, dtype: str) -> list[Record]:
     """The records of a kernel for any family of targets, those that win first.
 
     Args:
-        kernel: its key.
+        kernel: its structure.
         dtype: of its values.
 
     Raises:
@@ -211,7 +211,7 @@ def _workload(path: Path, number: int, line: Any) -> tuple[Structure, str]:
             f"got: {type(error).__name__} {error}"
         ) from error
     if not re.fullmatch("[0-9a-f]{64}", kernel):
-        raise RecordError(f"{path}, line {number}: expected a kernel's key, got {kernel!r}")
+        raise RecordError(f"{path}, line {number}: expected a kernel's structure, got {kernel!r}")
     return Structure(kernel, dtype, family), plan
 
 

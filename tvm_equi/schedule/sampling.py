@@ -35,7 +35,7 @@ def workload(kernel: Kernel, dtype: str, family: str) -> Any:
     from tvm.script.ir_builder import tirx as T
 
     facts = {
-        "kernel": kernel.key(),
+        "kernel": kernel.structure(),
         "plan": kernel.plan(),
         "dtype": dtype,
         "family": family,

@@ -65,7 +65,7 @@ def choices(kernel: Kernel, dtype: str, target: CpuTarget | GpuTarget) -> tuple[
     """
     decisions = rule(kernel, dtype, target)
     if isinstance(target, CpuTarget):
-        found = _cpu_values(kernel, target.lanes(dtype), target.is_x86)
+        found = _cpu_values(kernel, dtype, target)
     else:
         found = _gpu_values(kernel)
     point = as_point(decisions)
@@ -89,8 +89,10 @@ def _unkey(value: Any) -> Value:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _cpu_values(kernel: Kernel, lanes: int, is_x86: bool) -> dict[str, list[Any]]:
+def _cpu_values(kernel: Kernel, dtype: str, target: CpuTarget) -> dict[str, list[Any]]:
     """Values of the decisions that matter to a kernel on a CPU."""
+    lanes, registers = target.lanes(dtype), target.num_registers
+    eighths = [registers * number // 8 for number in range(2, 8)]
     families = {kernel.contractions[step.contraction].family for step in kernel.steps}
     is_conv = is_convolution(kernel)
     has_shared_mix = any(
@@ -99,24 +101,24 @@ def _cpu_values(kernel: Kernel, lanes: int, is_x86: bool) -> dict[str, list[Any]
     has_row_output = any(kernel.operand(name).rows == "row" for name in kernel.outputs)
     # What has mattered the most comes first: a short run gets no further.
     values: dict[str, list[Any]] = {}
-    if has_row_output and is_x86 and not is_conv:
+    if has_row_output and target.is_x86 and not is_conv:
         values["is_streamed"] = [False, True]
     if _has_gradients_to_y(kernel):
-        values["pair_sums"] = [0, 16, 24, 32]
+        values["pair_sums"] = [0, registers // 2, 3 * registers // 4, registers]
     if is_conv or has_shared_mix:
         values["row_tile"] = [2, 4, 8, 16, 32, 64]
     values["lanes"] = [max(1, lanes // 2), lanes, 2 * lanes]
     if is_conv:
         values["run_edges"] = [1, 2, 4, 8, 16]
         if _has_node_sums(kernel):
-            values["node_sums"] = [8, 12, 16, 20, 24]
+            values["node_sums"] = eighths[:-1]
     else:
         values["chunk_rows"] = [16, 32, 64, 128, 256]
         values["is_staged"] = [False, True]
     if "couple" in families:
         values["association"] = ["inline", "pairs", "table"]
     if "mix" in families:
-        values["accumulators"] = [8, 12, 16, 20, 24, 28]
+        values["accumulators"] = eighths
         values["product_rows"] = [1, 2, 4, 8, 16]
         values["strip"] = [1, 2, 4, 8]
     if any(_loop_extents(form) > 1 for form in kernel.contractions):

@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from tvm_equi.errors import TuningError
+from tvm_equi.runtime.library import load_cuda_runtime
 
 
 class LostError(TuningError):
@@ -151,6 +152,7 @@ def _measure(
     dtype: str,
     rows: int,
     seconds: float,
+    device: str = "cpu",
     tracker: tuple[str, int, str, float] | None = None,
 ) -> list[list[float]]:
     """Times candidates, here or on a worker that a tracker lends."""
@@ -159,10 +161,13 @@ def _measure(
     from tvm_equi.tuning.measure import measure
 
     if tracker is None:
+        if device == "cuda":
+            load_cuda_runtime()
         session = rpc.LocalSession()
     else:
         host, port, key, timeout = tracker
         session = rpc.connect_tracker(host, port).request(
             key, session_timeout=int(timeout), max_retry=1
         )
-    return measure(session, [Path(each) for each in libraries], plan, dtype, rows, seconds)
+    paths = [Path(each) for each in libraries]
+    return measure(session, paths, plan, dtype, rows, seconds, device=device)

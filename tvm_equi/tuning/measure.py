@@ -35,8 +35,8 @@ class WrongNumbersError(TuningError):
 
 
 @lru_cache(maxsize=4)
-def _case(plan: str, dtype: str, rows: int) -> Case:
-    return make_case(Kernel.from_plan(plan), dtype, rows)
+def _case(plan: str, dtype: str, rows: int, device: str) -> Case:
+    return make_case(Kernel.from_plan(plan), dtype, rows, device=device)
 
 
 def measure(
@@ -47,6 +47,7 @@ def measure(
     rows: int,
     seconds: float,
     min_rounds: int = 5,
+    device: str = "cpu",
 ) -> list[list[float]]:
     """Seconds per call of each library, over the same rounds.
 
@@ -58,29 +59,30 @@ def measure(
         rows: at which it is timed.
         seconds: to spend on each library.
         min_rounds: the fewest rounds.
+        device: "cpu" or "cuda".
 
     Raises:
         WrongNumbersError: a candidate computes something else.
     """
     import tvm
 
-    device = session.cpu(0)
+    on = session.device(device, 0)
     functions = []
     for library in libraries:
         session.upload(str(library))
         functions.append(session.load_module(library.name))
-    small, large = (_case(plan, dtype, each) for each in (CHECKED_ROWS, rows))
+    small, large = (_case(plan, dtype, each, device) for each in (CHECKED_ROWS, rows))
     picked = np.unique(np.linspace(0, rows - 1, 24).astype(np.int64))
-    arguments = [tvm.runtime.tensor(array, device) for array in large.arguments]
-    few = [tvm.runtime.tensor(array, device) for array in small.arguments]
+    arguments = [tvm.runtime.tensor(array, on) for array in large.arguments]
+    few = [tvm.runtime.tensor(array, on) for array in small.arguments]
     for function in functions:
         for case, tensors, looked_at in ((small, few, None), (large, arguments, picked)):
             _check(case, function, tensors, looked_at, dtype)
     evaluators, turns = [], []
     for function in functions:
-        once = function.time_evaluator(FUNCTION, device, number=1, repeat=4)(*arguments).min
+        once = function.time_evaluator(FUNCTION, on, number=1, repeat=4)(*arguments).min
         calls = int(max(1, min(MAX_CALLS, MIN_SECONDS / max(once, 1e-7))))
-        evaluators.append(function.time_evaluator(FUNCTION, device, number=calls, repeat=1))
+        evaluators.append(function.time_evaluator(FUNCTION, on, number=calls, repeat=1))
         turns.append(once * calls)
     rounds = int(max(min_rounds, min(200, seconds / max(turns))))
     times: list[list[float]] = [[] for _ in functions]

@@ -15,14 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tvm_equi.errors import TuningError
 from tvm_equi.schedule.space import Point
 from tvm_equi.tuning.helper import FailedError, Helper, LostError
-
-if TYPE_CHECKING:
-    from tvm_equi.tuning.search import Task
+from tvm_equi.tuning.task import Task
 
 Result = list[float] | str
 """Seconds of each timed call, or what is wrong with a candidate."""
@@ -90,28 +87,20 @@ class Pool:
         for helper in self._helpers:
             helper.close()
 
-    def run(
-        self, task: Task, points: Sequence[Point], folder: Path, *, is_needed: bool = False
-    ) -> list[Result]:
+    def run(self, task: Task, points: Sequence[Point], folder: Path) -> list[Result]:
         """Seconds of candidates, each timed by itself.
 
         Args:
             task: whose candidates they are.
             points: of its space.
             folder: for libraries.
-            is_needed: whether a failure is the run's and not the candidate's.
 
         Raises:
-            TuningError: no worker answers, or a needed candidate fails.
+            TuningError: no worker answers.
         """
         built = self._build(task, points, folder)
         with ThreadPoolExecutor(self._num_workers()) as executor:
-            results = list(executor.map(partial(self._result, task), built))
-        if is_needed:
-            for result in results:
-                if isinstance(result, str):
-                    raise TuningError(f"tune: {task.name}: the rule cannot be measured: {result}")
-        return results
+            return list(executor.map(partial(self._result, task), built))
 
     def race(self, task: Task, points: Sequence[Point], folder: Path) -> list[list[float]]:
         """Seconds of candidates that take turns, as many of each; none of one that cannot be built.
@@ -189,6 +178,7 @@ class Pool:
             "dtype": task.dtype,
             "rows": task.rows,
             "seconds": seconds,
+            "device": task.device,
         }
         if tracker is not None:
             request["tracker"] = [tracker.host, tracker.port, tracker.key, self.options.timeout]

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tvm_equi.tuning.search import Outcome, Watch
+from tvm_equi.tuning.task import Outcome, Watch
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:

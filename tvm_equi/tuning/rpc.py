@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from tvm_equi.errors import ArgumentError, TuningError
 from tvm_equi.tuning.helper import thread_variables
@@ -101,7 +102,11 @@ def start_tracker(host: str = LOOPBACK, port: int = TRACKER_PORT) -> subprocess.
 
 
 def start_worker(
-    tracker: Tracker, host: str = LOOPBACK, port: int = WORKER_PORT, threads: int = 1
+    tracker: Tracker,
+    host: str = LOOPBACK,
+    port: int = WORKER_PORT,
+    threads: int = 1,
+    libraries: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
     """A worker's process, which measures one candidate at a time.
 
@@ -110,9 +115,12 @@ def start_worker(
         host: address to listen on, by which the tuning machine reaches it.
         port: to listen on, or the next free one.
         threads: of kernels.
+        libraries: paths of those that candidates need, such as the runtime of CUDA.
     """
     arguments = ["--host", host, "--port", str(port), "--port-end", str(port + PORTS)]
     arguments += ["--tracker", f"{tracker.host}:{tracker.port}", "--key", tracker.key]
+    if libraries:
+        arguments += ["--load-library", ":".join(libraries)]
     return _start("tvm.exec.rpc_server", arguments, thread_variables(threads))
 
 

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvm_equi.algebra.kernel import Kernel
-from tvm_equi.schedule import records, sampling, space
-from tvm_equi.schedule.records import Structure
+from tvm_equi.errors import TuningError
+from tvm_equi.schedule import records, sampling
+from tvm_equi.schedule.records import Record
 from tvm_equi.schedule.space import Point
 from tvm_equi.schedule.targets import cpu_target, family, gpu_target, is_gpu
 from tvm_equi.tuning import metaschedule
+from tvm_equi.tuning.candidates import Candidates
 from tvm_equi.tuning.database import Database
-from tvm_equi.tuning.operands import representative_rows
+from tvm_equi.tuning.helper import FailedError
 from tvm_equi.tuning.pool import Pool
+from tvm_equi.tuning.task import Budget, Outcome, Task, Watch, shares
 
 BATCH = 8
 """Candidates that are proposed, built and measured together."""
@@ -31,102 +31,13 @@ BATCH = 8
 MAX_PROPOSALS = 512
 """Of the search for one kernel: some are of points that are measured already."""
 
-MAX_SEEDS = 4
-"""Points that won elsewhere, to begin with."""
-
 FINALISTS = 3
 MIN_GAIN = 1.02
 """A winner must be faster than the rule by so much, in the median of paired rounds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One kernel to tune.
-
-    Args:
-        name: for people.
-        kernel: the program.
-        dtype: of its values.
-        target: its name.
-        rows: at which it is timed.
-    """
-
-    name: str
-    kernel: Kernel
-    dtype: str
-    target: str
-    rows: int
-
-    @staticmethod
-    def of(name: str, kernel: Kernel, dtype: str, target: str, rows: int | None) -> Task:
-        """A task, at representative rows by default."""
-        return Task(name, kernel, dtype, target, rows or representative_rows(kernel, dtype))
-
-    @property
-    def structure(self) -> Structure:
-        """What its records are found by."""
-        return Structure(self.kernel.key(), self.dtype, family(self.target))
-
-
-@dataclass
-class Outcome:
-    """What is known of a task.
-
-    Args:
-        task: what was tuned.
-        planned: trials that it gets.
-        seconds: of each trial, in order; infinite where it failed.
-        rule_seconds: of the rule.
-        gain: how many times as fast the chosen record is as the rule; 1 where the rule stays.
-        is_raced: whether the race was run, so that `gain` counts.
-        chosen: the winner's decisions; none where the rule stays.
-        errors: what failed, the last few.
-    """
-
-    task: Task
-    planned: int
-    seconds: list[float] = field(default_factory=list)
-    rule_seconds: float = float("inf")
-    gain: float = 1.0
-    is_raced: bool = False
-    chosen: Point | None = None
-    errors: list[str] = field(default_factory=list)
-
-    @property
-    def best(self) -> float:
-        """The fewest seconds."""
-        return min([self.rule_seconds, *self.seconds])
-
-
-Watch = Callable[[Sequence[Outcome]], None]
-"""Called whenever something was measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """When to stop.
-
-    Args:
-        trials: in all, over the tasks and over all runs on this database.
-        deadline: of `time.monotonic`, or None.
-    """
-
-    trials: int
-    deadline: float | None = None
-
-    def is_over(self) -> bool:
-        """Whether the time is up."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
-
-
-def shares(trials: int, tasks: int) -> list[int]:
-    """Trials of each task: as even as they can be, and one at least, which is the rule's.
-
-    Args:
-        trials: in all.
-        tasks: their number.
-    """
-    return [max(1, trials // tasks + (number < trials % tasks)) for number in range(tasks)]
+class RuleFailedError(TuningError):
+    """The rule's kernel cannot be built or measured: there is nothing to compare with."""
 
 
 def search(
@@ -137,7 +48,9 @@ def search(
     watch: Watch = lambda outcomes: None,
     seed: int = 1,
 ) -> list[Outcome]:
-    """Tunes kernels one after another.
+    """Measures the rule for every kernel, then tunes those one after another.
+
+    Trials are shared out by the time that the rule takes for a row.
 
     Args:
         tasks: the kernels.
@@ -148,19 +61,28 @@ def search(
         seed: of the search, from 1.
 
     Raises:
-        TuningError: a package or every worker is missing, or the rule itself fails.
+        TuningError: a package or every worker is missing, or the rule fails for every kernel.
     """
-    outcomes = [
-        Outcome(task, planned)
-        for task, planned in zip(tasks, shares(budget.trials, len(tasks)), strict=True)
-    ]
+    outcomes = [Outcome(task) for task in tasks]
     winners: list[Point] = []
+    searches: list[_Search] = []
+    failures: list[RuleFailedError] = []
     for outcome in outcomes:
-        if budget.is_over():
-            break
-        _Search(outcome, database, pool, seed, lambda: watch(outcomes), winners).run(budget)
-        if outcome.chosen is not None:
-            winners.append(outcome.chosen)
+        one = _Search(outcome, database, pool, seed, lambda: watch(outcomes), winners)
+        try:
+            if not budget.is_over():
+                one.measure_rule()
+                searches.append(one)
+        except RuleFailedError as error:
+            failures.append(error)
+    if failures and not searches:
+        raise failures[0]
+    planned = shares(budget.trials, [outcome.weight for outcome in outcomes])
+    for outcome, count in zip(outcomes, planned, strict=True):
+        outcome.planned = count
+    for one in searches:
+        if not budget.is_over():
+            one.run(budget)
     return outcomes
 
 
@@ -173,31 +95,44 @@ class _Search:
         database: Database,
         pool: Pool,
         seed: int,
-        watch: Any,
-        winners: Sequence[Point],
+        watch: Callable[[], None],
+        winners: list[Point],
     ) -> None:
         task, self.winners = outcome.task, winners
         self.outcome, self.database, self.pool, self.watch = outcome, database, pool, watch
         self.task, self.seed, self.structure = task, seed, task.structure
         self.target = gpu_target(task.target) if is_gpu(task.target) else cpu_target(task.target)
-        self.choices = space.choices(task.kernel, task.dtype, self.target)
+        self.candidates = Candidates.of(task, self.target)
+        self.choices, self.rule = self.candidates.choices, self.candidates.rule
         self.module = sampling.workload(task.kernel, task.dtype, family(task.target))
         self.workload = database.store.commit_workload(self.module)
         self.tvm_target = metaschedule.tvm_target(self.target)
-        known = space.as_point(space.rule(task.kernel, task.dtype, self.target))
-        self.rule = {choice.name: known[choice.name] for choice in self.choices}
+
+    def measure_rule(self) -> None:
+        """Measures the rule, unless an earlier run has.
+
+        Raises:
+            RuleFailedError: it cannot be measured.
+            TuningError: no worker answers.
+        """
+        trials = self._measured()
+        self.outcome.seconds = [each.seconds for each in trials]
+        if self._rule_seconds(trials) == float("inf"):
+            self._try([self._schedule(self.rule)])
+            trials = self._measured()
+        self.outcome.rule_seconds = self._rule_seconds(trials)
+        if self.outcome.rule_seconds == float("inf"):
+            why = self.outcome.errors[-1]
+            raise RuleFailedError(f"tune: {self.task.name}: the rule cannot be measured: {why}")
+        self.watch()
 
     def run(self, budget: Budget) -> None:
-        """Measures the rule, then candidates, then races the best."""
-        trials = self.database.measured(self.structure)
-        self.outcome.seconds = [each.seconds for each in trials]
-        if not any(each.point == self.rule for each in trials):
-            schedule = self._schedule(self.rule)
-            self._try([schedule], is_needed=True)
-            trials = self.database.measured(self.structure)
-        self.outcome.rule_seconds = min(each.seconds for each in trials if each.point == self.rule)
-        self.watch()
-        left = self.outcome.planned - len(trials)
+        """Measures candidates, then races the best.
+
+        Raises:
+            TuningError: no worker answers.
+        """
+        left = self.outcome.planned - len(self._measured())
         entry = records.entries(self.database.chosen).get(self.structure)
         if left <= 0 and entry is not None:
             self.outcome.gain, self.outcome.is_raced = entry.gain, True
@@ -205,25 +140,30 @@ class _Search:
         else:
             self._explore(left, budget)
             self._race()
+        if self.outcome.chosen is not None:
+            self.winners.append(self.outcome.chosen)
         self.watch()
+
+    def _measured(self) -> list[Record]:
+        """The trials so far."""
+        return self.database.measured(self.structure)
+
+    def _rule_seconds(self, trials: Sequence[Record]) -> float:
+        """The fewest of the rule's; infinite where it is not measured."""
+        return min((e.seconds for e in trials if e.point == self.rule), default=float("inf"))
 
     def _explore(self, trials: int, budget: Budget) -> None:
         """Measures what won elsewhere, the rule's neighbours, then what the search proposes."""
         ms = metaschedule.meta_schedule()
-        seed = self.seed + len(self.outcome.seconds)  # a run that goes on proposes other candidates
+        task, seed = self.task, self.seed + len(self.outcome.seconds)  # others than last time
         context = metaschedule.context(
-            self.task.kernel,
-            self.choices,
-            self.rule,
-            self.module,
-            self.task.dtype,
-            self.target,
-            seed,
+            task.kernel, self.choices, self.rule, self.module, task.dtype, self.target, seed
         )
         model = metaschedule.cost_model(self.choices)
         arguments = ms.arg_info.ArgInfo.from_entry_func(self.module, remove_preproc=False)
-        for points in (self._seeds, self._neighbours, self._combination):
-            near = [self._schedule(point) for point in points()[: max(1, 2 * trials // 3)]]
+        for points in (self._seeds, self.candidates.neighbours, self.candidates.combination):
+            found = points(self._measured())[: max(1, 2 * trials // 3)]
+            near = [self._schedule(point) for point in found]
             while near and trials > 0 and not budget.is_over():
                 some, near = near[: min(BATCH, trials)], near[BATCH:]
                 results = self._try(some)
@@ -242,13 +182,16 @@ class _Search:
             trials -= self._answer(candidates, trials, context, model)
         context.post_tuning()
 
+    def _seeds(self, trials: Sequence[Record]) -> list[Point]:
+        """What won for this kernel on other targets, and for the last kernels of this run."""
+        known = [each.point for each in records.elsewhere(self.structure.kernel, self.task.dtype)]
+        return self.candidates.seeds([*known, *reversed(self.winners)], trials)
+
     def _answer(self, candidates: list[Any], trials: int, context: Any, model: Any) -> int:
         """Measures those proposals that are new, and returns their number."""
-        key = sampling.read_point
-        known = [(each.point, each.seconds) for each in self.database.measured(self.structure)]
-        new = [
-            each for each in candidates if key(each.sch.mod) not in [point for point, _ in known]
-        ][:trials]
+        known = [each.point for each in self._measured()]
+        new = [each for each in candidates if sampling.read_point(each.sch.mod) not in known]
+        new = new[:trials]
         results = self._try([each.sch for each in new])
         model.update(context, new, results)
         # The search asks again for what it has seen elsewhere; it is told what came of it.
@@ -257,106 +200,68 @@ class _Search:
         context.notify_runner_results(candidates, [answers.get(id(c), again) for c in candidates])
         return len(new)
 
-    def _seeds(self) -> list[Point]:
-        """What won for this kernel on other targets, and for the last kernels of this run."""
-        known = [
-            record.point for record in records.elsewhere(self.structure.kernel, self.task.dtype)
-        ]
-        points = [
-            {
-                choice.name: point[choice.name]
-                if point.get(choice.name) in choice.values
-                else self.rule[choice.name]
-                for choice in self.choices
-            }
-            for point in [*known, *reversed(self.winners)]
-        ]
-        return self._new(points)[:MAX_SEEDS]
-
-    def _new(self, points: Iterable[Point]) -> list[Point]:
-        """Points that are legal and not measured yet, each once."""
-        known = [each.point for each in self.database.measured(self.structure)]
-        found: list[Point] = []
-        for point in points:
-            is_legal = space.is_legal_point(self.task.kernel, self.task.dtype, self.target, point)
-            if is_legal and point not in known and point not in found:
-                found.append(point)
-        return found
-
-    def _combination(self) -> list[Point]:
-        """Every change that helped by itself, together."""
-        trials = self.database.measured(self.structure)
-        combined = dict(self.rule)
-        for choice in self.choices:
-            alone = [
-                (each.seconds, each.point[choice.name])
-                for each in trials
-                if {**self.rule, choice.name: each.point.get(choice.name)} == each.point
-            ]
-            combined[choice.name] = min(alone, key=lambda pair: pair[0])[1]
-        return self._new([combined])
-
-    def _neighbours(self) -> list[Point]:
-        """Legal points that differ from the rule in one choice, those nearest to it first."""
-        found: list[tuple[int, Point]] = []
-        for choice in self.choices:
-            own = choice.values.index(self.rule[choice.name])
-            found += [
-                (abs(number - own), {**self.rule, choice.name: value})
-                for number, value in enumerate(choice.values)
-            ]
-        return self._new(point for _, point in sorted(found, key=lambda pair: pair[0]))
-
-    def _try(self, schedules: list[Any], *, is_needed: bool = False) -> list[Any]:
+    def _try(self, schedules: list[Any]) -> list[Any]:
         """Builds, checks and times candidates; results as MetaSchedule has them."""
         result = metaschedule.meta_schedule().runner.RunnerResult
         points = [sampling.read_point(each.mod) for each in schedules]
         with tempfile.TemporaryDirectory(prefix="tvm_equi-tune-") as folder:
-            found = self.pool.run(self.task, points, Path(folder), is_needed=is_needed)
+            found = self.pool.run(self.task, points, Path(folder))
         results = []
         for schedule, each in zip(schedules, found, strict=True):
             seconds = [] if isinstance(each, str) else [statistics.median(each)]
             if isinstance(each, str):
-                self.outcome.errors = [*self.outcome.errors[-4:], each]
+                self._note(each)
             self.database.add(self.workload, schedule.trace, seconds, self.tvm_target)
             self.outcome.seconds.append(seconds[0] if seconds else float("inf"))
             results.append(result(seconds or None, None if seconds else str(each)))
         self.watch()
         return results
 
+    def _note(self, error: str) -> None:
+        """Keeps the last few errors."""
+        self.outcome.errors = [*self.outcome.errors[-4:], error]
+
     def _race(self) -> None:
         """Times the best candidates and the rule in turns, and writes down who wins."""
-        points: list[Point] = [self.rule]
-        known = sorted(self.database.measured(self.structure), key=lambda each: each.seconds)
-        for record in known:
-            is_new = record.point not in points and record.seconds < float("inf")
-            if is_new and len(points) <= FINALISTS and self._is_current(record.point):
-                points.append(record.point)
-        with tempfile.TemporaryDirectory(prefix="tvm_equi-tune-") as folder:
-            times = self.pool.race(self.task, points, Path(folder))
-        rule = times[0]
-        gains = [
-            statistics.median(a / b for a, b in zip(rule, each, strict=True)) if each else 0.0
-            for each in times[1:]
-        ]
-        seconds = statistics.median(rule)
-        raced = [(self._trace(self.rule), [seconds])]
-        best = max(gains, default=0.0)
+        finalists: list[Point] = []
+        for record in sorted(self._measured(), key=lambda each: each.seconds):
+            is_new = record.point not in (self.rule, *finalists) and record.seconds < float("inf")
+            if is_new and len(finalists) < FINALISTS and self.candidates.is_current(record.point):
+                finalists.append(record.point)
+        raced = self._raced(finalists)
+        if not raced:
+            return
+        best, seconds, winner = max(raced, key=lambda each: each[0])
+        chosen = [(self._schedule(self.rule).trace, [seconds])]
         if best >= MIN_GAIN:
-            self.outcome.gain, self.outcome.chosen = best, points[1 + gains.index(best)]
+            self.outcome.gain, self.outcome.chosen = best, winner
             # Rounds are paired, so that their ratio is known better than either time.
-            raced.append((self._trace(self.outcome.chosen), [seconds / best]))
-        self.database.choose(self.module, raced, self.tvm_target)
+            chosen.append((self._schedule(winner).trace, [seconds / best]))
+        self.database.choose(self.module, chosen, self.tvm_target)
         self.outcome.is_raced = True
 
-    def _is_current(self, point: Point) -> bool:
-        """Whether a point is in the space as it is now."""
-        return point.keys() == self.rule.keys() and all(
-            point[choice.name] in choice.values for choice in self.choices
-        )
+    def _raced(self, finalists: Sequence[Point]) -> list[tuple[float, float, Point]]:
+        """(gain, the rule's seconds, point) of the rule and of those that beat it or not.
 
-    def _trace(self, point: Point) -> Any:
-        return self._schedule(point).trace
+        A finalist that fails now, though it did not before, takes no part.
+        """
+        points = [self.rule, *finalists]
+        try:
+            with tempfile.TemporaryDirectory(prefix="tvm_equi-tune-") as folder:
+                times = self.pool.race(self.task, points, Path(folder))
+        except FailedError as error:
+            self._note(str(error))
+            if not finalists:
+                return []
+            if len(finalists) > 1:  # which of them it was is not known
+                return [each for point in finalists for each in self._raced([point])]
+            return self._raced([])
+        rule = statistics.median(times[0])
+        return [
+            (statistics.median(a / b for a, b in zip(times[0], each, strict=True)), rule, point)
+            for point, each in zip(points, times, strict=True)
+            if each
+        ]
 
     def _schedule(self, point: Point) -> Any:
         return sampling.decided(self.module, self.choices, self.rule, point)

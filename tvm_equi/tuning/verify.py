@@ -61,7 +61,7 @@ def _verdict(record: Record, family: str, helper: Helper) -> Verdict:
     is_run = _runs_here(family)
     try:
         kernel = Kernel.from_plan(record.plan)
-        if kernel.key() != record.structure.kernel:
+        if kernel.structure() != record.structure.kernel:
             return Verdict(record, "the plan is that of another kernel", False)
         target = gpu_target(family) if is_gpu(family) else cpu_target(family)
         space.apply_point(kernel, dtype, target, record.point)
