@@ -60,8 +60,8 @@ def entries(workloads: Iterable[Workload]) -> Iterator[Entry]:
                 parts = [part for plan in plans for part in kernel_plans(plan)]
                 for position, part in enumerate(parts):
                     found = planned_kernel(part)
-                    if found.key() not in seen:
-                        seen.add(found.key())
+                    if found.structure() not in seen:
+                        seen.add(found.structure())
                         yield Entry(workload.name, form, kernel, position, found.plan())
 
 

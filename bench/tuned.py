@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import tempfile
 import time
@@ -26,7 +25,9 @@ from bench.options import RESULTS, say, warn_if_busy
 from bench.schedules import FORMS, Entry, entries
 from bench.timing import num_threads, samples
 from bench.workloads import select
+from tvm_equi.schedule.databases import geometric_mean
 
+TIMEOUT = 300.0
 WORSE = 0.97
 """A ratio below this counts as worse: what repeated runs differ by."""
 
@@ -46,18 +47,17 @@ def compare(entry: Entry, dtype: str, target: str, seconds: float, helper: Any) 
     from tvm_equi.tuning.operands import make_case, representative_rows
 
     kernel = Kernel.from_plan(entry.plan)
-    record = tuned(kernel, dtype, target)
+    record = next(iter(tuned(kernel, dtype, target)), None)
     points = [{}, {} if record is None else record.point]
     rows = representative_rows(kernel, dtype)
     with tempfile.TemporaryDirectory() as folder:
         paths = [f"{folder}/{name}.so" for name in ("rule", "record")]
         facts = {"plan": entry.plan, "dtype": dtype}
         for point, path in zip(points, paths, strict=True):
-            helper.ask(
-                {"do": "build", **facts, "target": target, "point": point, "path": path}, 300
-            )
-        request = {"do": "measure", **facts, "libraries": paths, "rows": rows, "seconds": seconds}
-        rule, record_times = helper.ask(request, 300)
+            helper.build(TIMEOUT, **facts, target=target, point=point, path=path)
+        rule, record_times = helper.measure(
+            TIMEOUT, **facts, libraries=paths, device="cpu", rows=rows, seconds=seconds
+        )
     ratios = [a / b for a, b in zip(rule, record_times, strict=True)]
     case = make_case(kernel, dtype, rows)
     num_bytes = sum(array.nbytes for array in (*case.inputs, *case.outputs))
@@ -106,16 +106,12 @@ def _ms(seconds: list[float]) -> str:
     return f"{1e3 * statistics.median(ordered):.3f} [{1e3 * low:.3f}-{1e3 * high:.3f}]"
 
 
-def mean(ratios: list[float]) -> float:
-    """The geometric mean; 1 for none."""
-    return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else 1.0
-
-
 def by_workload(found: list[dict[str, Any]]) -> dict[str, float]:
     """The geometric mean over the kernels of each workload."""
     names = dict.fromkeys(each["workload"] for each in found)
     return {
-        name: mean([each["ratio"] for each in found if each["workload"] == name]) for name in names
+        name: geometric_mean([each["ratio"] for each in found if each["workload"] == name])
+        for name in names
     }
 
 
@@ -144,12 +140,11 @@ def main(arguments: list[str] | None = None) -> None:
     for form in FORMS:
         some = by_workload([each for each in found if each["form"] == form])
         console.print(
-            f"{form}: geometric mean over workloads {mean(list(some.values())):.3f}; "
+            f"{form}: geometric mean over workloads {geometric_mean(some.values()):.3f}; "
             + ", ".join(f"{name} {ratio:.2f}" for name, ratio in some.items())
         )
-    console.print(
-        f"all: geometric mean over workloads {mean(list(by_workload(found).values())):.3f}"
-    )
+    every = geometric_mean(by_workload(found).values())
+    console.print(f"all: geometric mean over workloads {every:.3f}")
     worse = [each for each in found if each["ratio"] < WORSE]
     console.print(f"worse than the rule by more than {1 - WORSE:.0%}: {len(worse)} of {len(found)}")
     facts = {"processor": machine.processor(), "versions": machine.versions(), "kernels": found}

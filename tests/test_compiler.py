@@ -14,13 +14,14 @@ from tvm_equi import compiler
 from tvm_equi.artifact.codegen import tuned
 from tvm_equi.compiler import as_graph, compile, tune, verify
 from tvm_equi.errors import ArgumentError, ArtifactError, UnsupportedError
-from tvm_equi.graph import Pipeline
+from tvm_equi.graph import GraphBuilder, Pipeline
 from tvm_equi.graph.dtypes import with_dtype
 from tvm_equi.graph.fuse import Fuse, regions
 from tvm_equi.graph.prune import Prune
 from tvm_equi.nn.artifact import Artifact, load
 from tvm_equi.nn.graph_compare import random_inputs
 from tvm_equi.nn.graph_module import GraphModule
+from tvm_equi.runtime import devices
 from tvm_equi.schedule.records import VARIABLE
 from tvm_equi.schedule.targets import host_family
 from tvm_equi.tuning.pool import Options
@@ -220,8 +221,7 @@ def test_tune_then_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert all(each.task.dtype == "float64" and each.task.rows == 64 for each in outcomes)
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     for outcome in outcomes:
-        record = tuned(outcome.task.kernel, "float64", "host")
-        assert record is not None
+        record = tuned(outcome.task.kernel, "float64", "host")[0]
         assert outcome.chosen in (None, record.point)
     assert verify(compile(graph, derivatives=0), rows=9).forward < 1e-11
 
@@ -245,15 +245,28 @@ def test_what_tune_refuses(
 
 
 def test_targets_that_cannot_be_measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "host_family", lambda: "x86-64-v2")
+    monkeypatch.setattr(devices, "host_family", lambda: "x86-64-v2")
     refused = pytest.raises(UnsupportedError, match="one that this machine runs, got x86-64-v3")
     with refused:
         compiler.tuning_target("x86-64-v3", has_workers=False)
     assert compiler.tuning_target("x86-64-v3", has_workers=True) == "x86-64-v3"
     assert compiler.tuning_target("sm_90", has_workers=True) == "sm_90"
-    monkeypatch.setattr(compiler, "has_gpu", lambda: True)
-    monkeypatch.setattr(compiler, "local_architectures", lambda: ("sm_90",))
+    assert compiler.tuning_target(None, has_workers=True) == host_family()  # not this very CPU
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    for module in (devices, compiler):
+        monkeypatch.setattr(module, "local_architectures", lambda: ("sm_90",))
     assert compiler.tuning_target("cuda", has_workers=False) == "sm_90"
     assert compiler.tuning_target("sm_80", has_workers=False) == "sm_80"  # its PTX runs there
     with pytest.raises(UnsupportedError, match="one that this machine runs, got sm_100"):
         compiler.tuning_target("sm_100", has_workers=False)
+
+
+def test_kernels_of_one_structure_are_tuned_once(tmp_path: Path) -> None:
+    build = GraphBuilder()
+    x = build.input("x", "4x0e+4x1o", rows="node")
+    for number, norm in enumerate(("element", "path")):
+        build.linear(f"z{number}", x, "3x0e+3x1o", path_normalization=norm)
+    graph = build.graph("z0", "z1")
+    options = Options(seconds=0.01, race_seconds=0.01)
+    outcomes = tune(graph, trials=2, db=tmp_path, derivatives=0, rows=64, options=options)
+    assert len(compile(graph, derivatives=0).kernels) >= len(outcomes) == 1

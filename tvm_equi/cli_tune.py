@@ -5,11 +5,8 @@ In: a command line. Out: databases of records, and what is known of them.
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -80,8 +77,8 @@ def tune(
     from tvm_equi.schedule.records import VARIABLE, search_path, user_folder
     from tvm_equi.schedule.targets import family
     from tvm_equi.tuning import report
-    from tvm_equi.tuning.pool import Options, Tracker
-    from tvm_equi.tuning.rpc import parse_address
+    from tvm_equi.tuning.pool import Options
+    from tvm_equi.tuning.rpc import Tracker, parse_address
 
     if dtype is not None:
         check_dtype(dtype)
@@ -108,7 +105,7 @@ def tune(
     console.print(report.table(outcomes))
     for error in dict.fromkeys(text for each in outcomes for text in each.errors):
         console.print(f"a candidate failed: {error}", markup=False, highlight=False)
-    console.print(f"geometric mean of gains: {report.geometric_mean(outcomes):.3f}")
+    console.print(f"geometric mean of gains: {report.mean_gain(outcomes):.3f}")
     picture = folder / family(target) / "trials" / "best_so_far.png"
     if report.plot(outcomes, picture):
         console.print(f"plot: {picture}", soft_wrap=True)
@@ -122,10 +119,10 @@ def tracker(
     port: Annotated[int, typer.Option(help="To listen on.", min=1, max=65535)] = 9190,
 ) -> None:
     """Run a tracker, with which workers register; Ctrl-C ends it."""
-    from tvm_equi.tuning.rpc import start_tracker
+    from tvm_equi.tuning.server import serve_tracker
 
     typer.echo(f"tracker at {host}:{port}; workers: tvm-equi worker --tracker {host}:{port}")
-    _serve(start_tracker(host, port))
+    serve_tracker(host, port)
 
 
 def worker(
@@ -141,72 +138,49 @@ def worker(
     threads: Annotated[int, typer.Option(help="Threads of kernels.", min=1)] = 1,
 ) -> None:
     """Measure candidates for a tracker; Ctrl-C ends it."""
-    from tvm_equi.artifact.cuda_libraries import runtime_paths
-    from tvm_equi.runtime.devices import local_architectures
     from tvm_equi.schedule.targets import CUDA, HOST, host_family
-    from tvm_equi.tuning.pool import Tracker
-    from tvm_equi.tuning.rpc import parse_address, start_worker
+    from tvm_equi.tuning.rpc import Tracker, is_loopback, parse_address
+    from tvm_equi.tuning.server import serve_worker
 
     if target not in (HOST, CUDA):
         raise ArgumentError(f"tvm-equi worker: --target: expected host or cuda, got {target!r}")
-    own = local_architectures()[0] if target == CUDA else host_family()
-    libraries = runtime_paths() if target == CUDA else []
-    found = Tracker(*parse_address(tracker, "tvm-equi worker: --tracker"), key or own)
+    address = parse_address(tracker, "tvm-equi worker: --tracker")
+    if is_loopback(host) and not is_loopback(address[0]):
+        raise ArgumentError(
+            f"tvm-equi worker: --host: expected an address by which {address[0]} reaches this "
+            f"machine, got {host}; whoever reaches it can run code here"
+        )
+    own = _gpu() if target == CUDA else host_family()
+    found = Tracker(*address, key or own)
     if not found.key:
         raise ArgumentError("tvm-equi worker: --key: expected one, since this CPU has no level")
     typer.echo(f"worker for {found.key!r} at {host}, tracker {found.host}:{found.port}")
-    _serve(start_worker(found, host, port, threads, libraries))
+    serve_worker(found, host, port, threads, "cuda" if target == CUDA else "cpu")
 
 
-def _serve(process: subprocess.Popen[bytes]) -> None:
-    """Waits for a server, and takes all that it has started with it.
+def _gpu() -> str:
+    """The architecture of this machine's GPU."""
+    from tvm_equi.runtime.devices import local_architectures
 
-    Raises:
-        Exit: with the server's exit code.
-    """
-
-    def stop(number: int, _: Any) -> None:
-        raise typer.Exit(128 + number)
-
-    signal.signal(signal.SIGTERM, stop)
-    code = 0
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        typer.echo("stopped")
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-    raise typer.Exit(code)
+    return local_architectures()[0]
 
 
 @schedules.command(name="list")
 @readable_errors
 def list_command(folders: Folder = None) -> None:
     """List databases: families of targets, kernels, gains."""
-    from tvm_equi.schedule import records
+    from tvm_equi.schedule import databases, records
 
     shown = Table()
     for header in ("database", "family", "kernels", "tuned", "geometric mean of gains"):
         shown.add_column(header, overflow="fold")
     for folder in folders or records.search_path():
         for family in records.families(folder):
-            found = records.entries(folder / family).values()
-            gains = [entry.gain for entry in found]
-            mean = _mean(gains)
+            gains = [entry.gain for entry in databases.entries(folder / family).values()]
+            mean = databases.geometric_mean(gains)
             tuned = sum(gain > 1 for gain in gains)
             shown.add_row(str(folder), family, str(len(gains)), str(tuned), f"{mean:.3f}")
     Console().print(shown)
-
-
-def _mean(gains: list[float]) -> float:
-    from math import exp, log
-
-    return exp(sum(map(log, gains)) / len(gains)) if gains else 1.0
 
 
 @schedules.command()
@@ -216,19 +190,20 @@ def show(
     family: Annotated[str | None, typer.Option(help="Of targets; by default all.")] = None,
 ) -> None:
     """Show the record of each kernel: what it decides, and its gain over the rule."""
-    from tvm_equi.schedule import records
+    from tvm_equi.schedule import databases
 
     shown = Table(title="gain: the rule's time over the record's, raced side by side")
-    for header in ("family", "kernel", "dtype", "ms", "gain", "decisions"):
+    for header in ("family", "kernel", "dtype", "rows", "ms", "gain", "decisions"):
         shown.add_column(header, overflow="fold")
     for name in _families(folder, family):
-        for entry in records.entries(folder / name).values():
+        for entry in databases.entries(folder / name).values():
             best = entry.best
             decisions = ", ".join(f"{key}={value}" for key, value in best.point.items())
             shown.add_row(
                 name,
                 best.structure.kernel[:12],
                 best.structure.dtype,
+                str(best.conditions.get("rows", "")),
                 f"{1e3 * best.seconds:.3f}",
                 f"{entry.gain:.3f}",
                 escape(decisions if entry.gain > 1 else "the rule's"),
@@ -243,10 +218,10 @@ def merge(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder that is added to.")],
 ) -> None:
     """Merge databases; of two records for a kernel the one with the larger gain stays."""
-    from tvm_equi.schedule import records
+    from tvm_equi.schedule import databases
 
     for family in sorted({name for source in sources for name in _families(source, None)}):
-        count = records.merge([source / family for source in sources], out / family)
+        count = databases.merge([source / family for source in sources], out / family)
         typer.echo(f"{out / family}: {count} kernels")
 
 

@@ -26,14 +26,12 @@ from tvm_equi.nn.artifact import Artifact, CompiledKernel
 from tvm_equi.nn.graph_compare import Report, compare
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.graph_trace import needed_plans
-from tvm_equi.runtime.devices import has_gpu, local_architectures, runs_on
+from tvm_equi.runtime.devices import local_architectures, runs_here
 from tvm_equi.runtime.kernel_plans import describe_plan, kernel_plans, planned_kernel
 from tvm_equi.schedule.targets import (
     CUDA,
     HOST,
     family,
-    host_family,
-    is_gpu,
     split_target,
     target_list,
 )
@@ -170,7 +168,8 @@ def tune(
         graph_or_module: as for `compile`.
         target: a CPU or GPU; "host" by default, and "cuda" for this machine's GPU. Another than
             this machine's needs workers.
-        trials: candidates to measure in all, shared evenly by the kernels.
+        trials: candidates to measure in all: the rule of every kernel, then others, shared by the
+            time that each kernel takes for a row.
         db: folder of databases; by default the user's own, which compiling searches. Set
             $TVM_EQUI_SCHEDULES to another folder for compiling to search it.
         dtype: as for `compile`.
@@ -204,9 +203,13 @@ def tune(
     planned = DEFAULT_PIPELINE(graph)
     kept = {key: value for key, value in parameters.items() if key in planned.parameters}
     kernels = _kernels(needed_plans(GraphModule(planned, kept), derivatives, None))
+    # Records are found by structure: kernels that differ in factors alone are one.
+    kernels = list(
+        {kernel.structure(): (plan, kernel) for plan, kernel in reversed(kernels)}.values()
+    )
     tasks = [
         Task.of(f"{number} {describe_plan(plan)}", kernel, graph_dtype(planned), name, rows)
-        for number, (plan, kernel) in enumerate(kernels, 1)
+        for number, (plan, kernel) in enumerate(reversed(kernels), 1)
     ]
     deadline = None if seconds is None else time.monotonic() + seconds
     folder = user_folder() if db is None else Path(db)
@@ -225,26 +228,21 @@ def tuning_target(target: str | None, *, has_workers: bool) -> str:
         ArgumentError: an unknown target, or several.
         UnsupportedError: a target that cannot be measured here.
     """
-    cpu, gpus = _targets(target or HOST)
+    cpu, gpus = _targets(HOST if target is None else target)
     names = [*([cpu] if cpu else []), *(gpus.split(",") if gpus else [])]
     if len(names) != 1:
         raise ArgumentError(f"tune: target: expected one CPU or GPU, got {', '.join(names)}")
     (name,) = names
+    if has_workers:
+        name = family(name)  # this machine's own CPU may not be theirs
     if not family(name):
         raise UnsupportedError(f"tune: target: expected an x86-64 CPU, got {platform.machine()}")
-    if not has_workers and not _can_measure(name):
+    if not has_workers and not runs_here(name):
         raise UnsupportedError(
             f"tune: target: expected one that this machine runs, got {name}; measure on workers "
             "that do, with a tracker"
         )
     return name
-
-
-def _can_measure(target: str) -> bool:
-    """Whether this machine runs code for a target."""
-    if not is_gpu(target):
-        return family(target) <= host_family()
-    return has_gpu() and any(runs_on([target], own) for own in local_architectures())
 
 
 def verify(

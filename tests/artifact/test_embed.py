@@ -56,7 +56,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("library")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda, "fatbin", lambda source, architectures: CODE)
-        codegen._compile(KERNEL, "float32", "sm_80,sm_90", folder / "kernel.so")
+        codegen.compile_point(KERNEL, "float32", "sm_80,sm_90", {}, folder / "kernel.so")
     return folder / "kernel.so"
 
 
@@ -100,7 +100,8 @@ from tests.lower.test_primfunc import product
 import tvm_ffi
 code = bytes.fromhex(sys.argv[2])
 cuda.fatbin = lambda source, architectures: code
-codegen._compile(product("uvu", (5, 1, 5), "row"), "float32", "sm_80,sm_90", Path(sys.argv[1]))
+kernel = product("uvu", (5, 1, 5), "row")
+codegen.compile_point(kernel, "float32", "sm_80,sm_90", {}, Path(sys.argv[1]))
 own = tvm_ffi.get_global_func("tvm_callback_cuda_compile")
 try:
     own("no CUDA at all")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tvm_equi.algebra.products import linear_kernel
-from tvm_equi.artifact import parallel
+from tvm_equi.artifact import process
 from tvm_equi.artifact.parallel import JOBS_VARIABLE, build_all
 from tvm_equi.errors import ArgumentError
 
@@ -32,7 +32,7 @@ def test_two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_workers_that_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(JOBS_VARIABLE, "2")
-    monkeypatch.setattr(parallel.sys, "executable", "/bin/false")
+    monkeypatch.setattr(process.sys, "executable", "/bin/false")
     counts: list[int] = []
     assert len(build_all(KERNELS, "float32", "host", counts.append)) == 8
     assert counts[-1] == 8

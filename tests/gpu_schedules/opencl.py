@@ -20,7 +20,7 @@ import tvm
 
 from tvm_equi.algebra.convolution import NODE_ROWS
 from tvm_equi.algebra.kernel import Kernel
-from tvm_equi.artifact.codegen import _compiled
+from tvm_equi.artifact.codegen import executable
 from tvm_equi.lower.gpu.arguments import ORDER, argument_names
 from tvm_equi.lower.names import FUNCTION
 from tvm_equi.schedule.gpu import schedule
@@ -123,10 +123,7 @@ class Program:
     """A kernel compiled as OpenCL, by the rule or a point of the design space."""
 
     def __init__(self, kernel: Kernel, dtype: str, point: Point = MappingProxyType({})) -> None:
-        target = gpu_target(OPENCL)
-        scheduled = schedule(kernel, dtype, apply_point(kernel, dtype, target, point))
-        executable = _compiled(scheduled, target.tvm_target())
-        source = executable.mod.imports[0].inspect_source()
+        source = executable(kernel, dtype, OPENCL, point).mod.imports[0].inspect_source()
         if dtype == "bfloat16":
             source = repaired(source)
         self.source = source
@@ -134,15 +131,15 @@ class Program:
         if queue().device.name.startswith("Oclgrind"):
             options.append("-cl-opt-disable")  # optimised code has instructions that it cannot run
         built = cl.Program(queue().context, source).build(options=options)
+        decisions = apply_point(kernel, dtype, gpu_target(OPENCL), point)
+        function = schedule(kernel, dtype, decisions)[FUNCTION]
         found = re.findall(r"__kernel void (\w+)\(([^)]*)\) \{", source)
         found.sort(key=lambda one: int(one[0].rpartition("_kernel")[2].lstrip("_") or 0))
         self.launches = [
             Launch(
                 cl.Kernel(built, name), tuple(p.split()[-1] for p in parameters.split(",")), grid
             )
-            for (name, parameters), grid in zip(
-                found, grids(scheduled[FUNCTION].body, {}), strict=True
-            )
+            for (name, parameters), grid in zip(found, grids(function.body, {}), strict=True)
         ]
 
     def run(self, arrays: Mapping[str, Array], sizes: Sizes) -> None:

@@ -2,16 +2,16 @@
 
 import json
 import logging
-import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.kernels import linear, product
 from tests.tuning.databases import write_database
-from tvm_equi.artifact.codegen import cache_key, tensorir
+from tvm_equi.artifact.codegen import build, cache_key, tensorir
 from tvm_equi.errors import RecordError
-from tvm_equi.schedule import records
+from tvm_equi.schedule import databases, records
 from tvm_equi.schedule.records import Structure
 
 KERNEL = product()
@@ -26,7 +26,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_fastest_record_of_the_first_database_wins(
+def test_the_fastest_record_of_each_database_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
@@ -34,12 +34,12 @@ def test_the_fastest_record_of_the_first_database_wins(
     write_database(second, KERNEL, [({"lanes": 16}, 1.0)])
     monkeypatch.setenv(records.VARIABLE, f"{first}:{second}")
     found = records.find(STRUCTURE)
-    assert found is not None
-    assert (found.point["lanes"], found.seconds, found.line) == (4, 2.0, 2)
+    assert [(each.point["lanes"], each.seconds) for each in found] == [(4, 2.0), (16, 1.0)]
+    assert (found[0].line, found[0].path) == (2, first / "x86-64-v3")
     monkeypatch.setenv(records.VARIABLE, str(second))
-    assert records.find(STRUCTURE).point["lanes"] == 16  # type: ignore[union-attr]
-    assert records.find(Structure(linear().structure(), "float32", "x86-64-v3")) is None
-    assert records.find(Structure(KERNEL.structure(), "float64", "x86-64-v3")) is None
+    assert [each.point["lanes"] for each in records.find(STRUCTURE)] == [16]
+    assert records.find(Structure(linear().structure(), "float32", "x86-64-v3")) == []
+    assert records.find(Structure(KERNEL.structure(), "float64", "x86-64-v3")) == []
 
 
 def test_compiling_uses_a_record(search: Path) -> None:
@@ -63,8 +63,33 @@ def test_stale_and_missing_records_mean_the_rule(
         assert tensorir(KERNEL, "float32", "x86-64-v3") == rule
         assert tensorir(linear(), "float32", "x86-64-v3")
     stale, missing = [each.message for each in caplog.records]
-    assert "stale record, the rule decides: record: expected decisions among" in stale
-    assert "no record" in missing
+    assert "the rule decides: stale" in stale
+    assert "line 1: record: expected decisions among" in stale
+    assert "the rule decides: no record" in missing
+
+
+def test_a_stale_record_does_not_hide_one_that_comes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    write_database(first, KERNEL, [({"lanes": 16}, 2.0)])
+    write_database(second, KERNEL, [(POINT, 2.0)])
+    path = first / "x86-64-v3" / records.RECORDS
+    path.write_text(path.read_text().replace("is_staged", "is_stayed"))
+    monkeypatch.setenv(records.VARIABLE, f"{first}:{second}")
+    assert "float32x8" not in tensorir(KERNEL, "float32", "x86-64-v3")
+    entry = build(KERNEL, "float32", "x86-64-v2")
+    assert entry.manifest["decisions"] == {}  # of another family
+    entry = build(KERNEL, "float32", "x86-64-v3")
+    assert entry.manifest["decisions"]["lanes"] == 4  # type: ignore[index]
+
+
+def test_kernels_that_differ_in_factors_share_a_record(search: Path) -> None:
+    form = KERNEL.contractions[0]
+    paths = tuple(replace(path, scale=3 * path.scale) for path in form.paths)
+    other = replace(KERNEL, contractions=(replace(form, paths=paths), *KERNEL.contractions[1:]))
+    write_database(search, KERNEL, [({}, 3.0), (POINT, 2.0)])
+    assert "float32x8" not in tensorir(other, "float32", "x86-64-v3")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +111,18 @@ def test_stale_and_missing_records_mean_the_rule(
         ),
         (records.WORKLOADS, '["1", "e30="]\n', "KeyError|JSONDecodeError"),
         (records.WORKLOADS, "{}\n", "line 1: expected .hash, module"),
+        (records.WORKLOADS, "[1, 2]\n", "line 1: expected .hash, module"),
+        (records.RECORDS, f"[0, [[[], []], [{'9' * 400}], {{}}, []]]\n", "OverflowError"),
+        (
+            records.RECORDS,
+            '[0, [[[["Annotate", ["b0", 5], ["tvm_equi.space"], []]], []], [1.0]]]\n',
+            "AttributeError",
+        ),
+        (
+            records.RECORDS,
+            '[0, [[[["Annotate", ["b0", "[]"], ["tvm_equi.space"], []]], []], [1.0]]]\n',
+            "AttributeError",
+        ),
     ],
 )
 def test_malformed_files_are_told(name: str, text: str, message: str, search: Path) -> None:
@@ -119,52 +156,9 @@ def test_an_unfinished_line_is_not_read(search: Path) -> None:
         assert [each.seconds for each in records.read(path.parent)] == [3.0]
 
 
-def test_merge_keeps_the_larger_gain(tmp_path: Path) -> None:
-    first, second, out = (tmp_path / name for name in "abc")
-    write_database(first, KERNEL, [({}, 3.0), (POINT, 2.0)])
-    write_database(second, KERNEL, [({}, 30.0), ({"lanes": 16}, 10.0)])
-    write_database(second, linear(), [({}, 5.0)])
-    family = "x86-64-v3"
-    assert records.merge([first / family, second / family], out / family) == 2
-    kept = records.entries(out / family)
-    assert kept[STRUCTURE].best.point["lanes"] == 16
-    assert kept[STRUCTURE].gain == pytest.approx(3.0)
-    assert records.merge([first / family], out / family) == 2
-    assert records.entries(out / family)[STRUCTURE].best.point["lanes"] == 16
-    write_database(tmp_path / "d", KERNEL, [({}, 1.0)], family="x86-64-v4")
-    with pytest.raises(RecordError, match="expected records for x86-64-v3, got x86-64-v4"):
-        records.merge([tmp_path / "d" / "x86-64-v4"], out / family)
-
-
-def _rewrite(folder: Path, times: int) -> None:
-    entries = records.entries(folder)
-    for number in range(times):
-        kept = list(entries.values())
-        records.write(folder, kept if number % 2 else reversed(kept[:1]))
-
-
-def test_a_reader_finds_a_whole_database_at_every_moment(tmp_path: Path) -> None:
-    write_database(tmp_path, KERNEL, [({}, 3.0), (POINT, 2.0)])
-    write_database(tmp_path, linear(), [({}, 5.0)])
-    folder = tmp_path / "x86-64-v3"
-    writer = multiprocessing.get_context("spawn").Process(target=_rewrite, args=(folder, 200))
-    writer.start()
-    seen = set()
-    while writer.is_alive():
-        found = records.read(folder)
-        seen.add(len(found))
-        assert {each.structure.kernel for each in found} <= {
-            KERNEL.structure(),
-            linear().structure(),
-        }
-    writer.join()
-    assert writer.exitcode == 0
-    assert seen <= {1, 2, 3}
-
-
 def test_shipped_databases_are_found_and_read() -> None:
     folder = records.shipped_folder()
     assert folder in records.search_path()
     assert {"x86-64-v3", "x86-64-v4"} <= set(records.families(folder))
     for family in records.families(folder):
-        assert len(records.entries(folder / family)) >= 10
+        assert len(databases.entries(folder / family)) >= 10

@@ -24,13 +24,14 @@ def test_a_workload_is_that_of_its_kernel() -> None:
     from tvm_ffi import structural_equal
 
     module = sampling.workload(KERNEL, "float32", "x86-64-v3")
-    assert sampling.read_plan(module) == (KERNEL.plan(), "float32")
+    assert str(module["main"].attrs["tvm_equi.plan"]) == KERNEL.plan()
     again = sampling.workload(product(), "float32", "x86-64-v3")
     assert structural_equal(module, again)
     for other in (
         sampling.workload(linear(), "float32", "x86-64-v3"),
         sampling.workload(KERNEL, "float64", "x86-64-v3"),
         sampling.workload(KERNEL, "float32", "x86-64-v4"),
+        sampling.workload(KERNEL, "float32", "x86-64-v3", {"rows": 64}),
     ):
         assert not structural_equal(module, other)
 
@@ -40,7 +41,7 @@ def test_a_record_replays_from_the_database_alone(tmp_path: Path) -> None:
     from tvm import s_tir
 
     ms = meta_schedule()
-    module = sampling.workload(KERNEL, "float32", "x86-64-v3")
+    module = sampling.workload(KERNEL, "float32", "x86-64-v3", {"rows": 64, "threads": 1})
     point = {choice.name: choice.values[-1] for choice in CHOICES}
     store = ms.database.JSONDatabase(work_dir=str(tmp_path))
     workload = store.commit_workload(module)
@@ -56,13 +57,13 @@ def test_a_record_replays_from_the_database_alone(tmp_path: Path) -> None:
     schedule = s_tir.Schedule(best.workload.mod)
     best.trace.apply_to_schedule(schedule, remove_postproc=False)
     assert sampling.read_point(schedule.mod) == point
-    assert sampling.read_plan(best.workload.mod)[0] == KERNEL.plan()
     found = records.read(tmp_path)
     assert [(each.seconds, each.point) for each in found] == [(2.0, RULE), (1.0, point)]
     assert {each.structure for each in found} == {
         records.Structure(KERNEL.structure(), "float32", "x86-64-v3")
     }
     assert {each.plan for each in found} == {KERNEL.plan()}
+    assert all(each.conditions == {"rows": 64, "threads": 1} for each in found)
 
 
 def test_points_outside_the_space_are_refused() -> None:

@@ -44,8 +44,8 @@ def test_wrong_numbers_are_not_timed(tmp_path: Path) -> None:
 
 ASK = """
 import json, sys
-from tvm_equi.tuning.helper import _answer
-print(json.dumps(_answer(json.loads(sys.argv[1]))))
+from tvm_equi.tuning.helper import _answer, _State
+print(json.dumps(_answer(_State(), json.loads(sys.argv[1]))))
 """
 
 

@@ -1,5 +1,6 @@
 """MetaSchedule's parts: proposals are legal and new, and the cost model learns from decisions."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -69,6 +70,20 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         metaschedule.meta_schedule()
 
 
-def test_tensor_intrinsics_are_not_parsed() -> None:
-    metaschedule.meta_schedule()
-    assert not hasattr(sys.modules["tvm.s_tir.tensor_intrin"], "__path__")
+def test_tensor_intrinsics_are_not_parsed_and_can_be_imported_later() -> None:
+    code = (
+        "import sys\n"
+        "from tvm_equi.tuning.metaschedule import meta_schedule\n"
+        "meta_schedule()\n"
+        "print('tvm.s_tir.tensor_intrin' in sys.modules)\n"
+        "import tvm.s_tir.tensor_intrin.cuda as found\n"
+        "print(found.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "tvm.s_tir.tensor_intrin.cuda"]
+
+
+def test_results() -> None:
+    assert [float(each) for each in metaschedule.result(2.0).run_secs] == [2.0]
+    failed = metaschedule.result(float("inf"))
+    assert (failed.run_secs, str(failed.error_msg)) == (None, "failed")

@@ -1,6 +1,7 @@
 """What a run shows."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -30,10 +31,10 @@ def test_table() -> None:
 
 
 def test_mean_counts_raced_kernels_alone() -> None:
-    assert report.geometric_mean([DONE, BEGUN]) == 1.9
-    assert report.geometric_mean([BEGUN]) == 1.0
+    assert report.mean_gain([DONE, BEGUN]) == 1.9
+    assert report.mean_gain([BEGUN]) == 1.0
     other = Outcome(TASK, 1, [1.0], 1.0, 1.0, True)
-    assert abs(report.geometric_mean([DONE, other]) - 1.9**0.5) < 1e-12
+    assert abs(report.mean_gain([DONE, other]) - 1.9**0.5) < 1e-12
 
 
 def test_progress_says_what_is_left(monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -41,7 +42,10 @@ def test_progress_says_what_is_left(monkeypatch) -> None:  # type: ignore[no-unt
     console = Console(file=io.StringIO(), width=120)
     with report.progress(console) as watch:
         watch([DONE, BEGUN])
-    assert "3 trials measured, 5 left, about 00:00:" in console.file.getvalue()  # type: ignore[attr-defined]
+        watch([replace(DONE, resumed=2), BEGUN])
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "3 trials measured, 5 left, about 00:00:" in said
+    assert "1 trials measured, 5 left, about 00:00:" in said  # in this run
 
 
 def test_progress_on_a_terminal() -> None:

@@ -1,130 +1,113 @@
-"""Workers of a tracker on loopback: some die, some hang, and the run goes on."""
+"""What whoever tunes asks of a tracker: addresses, numbers of workers, and no waiting for ever."""
 
-import os
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 
-from tests.kernels import kinds
 from tvm_equi.errors import ArgumentError, TuningError
-from tvm_equi.schedule import records
-from tvm_equi.tuning.database import opened
-from tvm_equi.tuning.pool import Options, Pool, Tracker
-from tvm_equi.tuning.rpc import (
-    LOOPBACK,
-    count_workers,
-    parse_address,
-    start_tracker,
-    start_worker,
-    wait_for_workers,
-)
-from tvm_equi.tuning.search import search
-from tvm_equi.tuning.task import Budget, Task
-
-FAMILY = "x86-64-v2"
-TASK = Task.of("uvu", kinds()["uvu"], "float32", FAMILY, 64)
+from tvm_equi.tuning import rpc
+from tvm_equi.tuning.rpc import Tracker, count_workers, is_loopback, parse_address, wait_for_workers
 
 
 def free_port() -> int:
     with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
+        probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def end(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
-    os.killpg(process.pid, number)
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("host:1234", ("host", 1234)),
+        ("127.0.0.1", ("127.0.0.1", 9190)),
+        ("[::1]:80", ("::1", 80)),
+        ("[fe80::1]", ("fe80::1", 9190)),
+    ],
+)
+def test_addresses(text: str, wanted: tuple[str, int]) -> None:
+    assert parse_address(text, "x") == wanted
 
 
-@pytest.fixture
-def tracker() -> Iterator[Tracker]:
-    port = free_port()
-    process = start_tracker(LOOPBACK, port)
-    found = Tracker(LOOPBACK, port, FAMILY)
-    for _ in range(300):
-        try:
-            count_workers(found)
-            break
-        except TuningError:
-            time.sleep(0.1)
-    yield found
-    end(process)
-    process.wait()
+@pytest.mark.parametrize("text", ["host:", "host:port", ":1", "host:70000", "host:0", "::1", ""])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ArgumentError, match=r"--tracker: expected HOST:PORT or \[IPV6\]:PORT, got"):
+        parse_address(text, "--tracker")
 
 
-def workers(tracker: Tracker, count: int) -> list[subprocess.Popen[bytes]]:
-    made = [start_worker(tracker, LOOPBACK, free_port()) for _ in range(count)]
-    deadline = time.monotonic() + 60
-    while count_workers(tracker) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return made
+@pytest.mark.parametrize(
+    ("host", "wanted"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("node1", False),
+    ],
+)
+def test_loopback(host: str, wanted: bool) -> None:
+    assert is_loopback(host) == wanted
 
 
-def test_one_worker_is_killed_and_one_hangs(tracker: Tracker, tmp_path: Path) -> None:
-    made = workers(tracker, 3)
-    listening = subprocess.run(["ss", "-ltnp"], capture_output=True, text=True, check=False).stdout
-    for line in listening.splitlines():
-        if any(f"pid={each.pid}," in line for each in made):
-            assert "127.0.0.1:" in line  # loopback alone
-    options = Options(seconds=0.02, race_seconds=0.02, timeout=6.0, tracker=tracker)
-    folder = tmp_path / FAMILY / "trials"
-
-    def harm() -> None:
-        """Once trials come in: the first worker dies, the second stops answering."""
-        while len(records.read(folder)) < 2:
-            time.sleep(0.02)
-        end(made[0])
-        end(made[1], signal.SIGSTOP)
-
-    thread = threading.Thread(target=harm)
-    thread.start()
-    try:
-        with opened(tmp_path, FAMILY) as database, Pool(options) as pool:
-            (outcome,) = search([TASK], Budget(12), database, pool)
-    finally:
-        thread.join(60)
-        for each in made:
-            end(each)
-            each.wait()
-    assert not thread.is_alive()
-    assert len(outcome.seconds) == 12
-    assert outcome.errors == []  # what was lost was measured again
-    assert all(each < 1 for each in outcome.seconds)
-    assert outcome.is_raced
-
-
-def test_workers_join_while_it_runs_and_nobody_left_ends_it(tracker: Tracker) -> None:
+def test_nobody_listens() -> None:
     with pytest.raises(
-        TuningError, match=r"expected workers with key 'x86-64-v2', got none in 0\.1"
+        TuningError, match=r"tracker: expected one at 127.0.0.1:\d+, got: .*refused"
     ):
-        wait_for_workers(tracker, 0.1)
-    late: list[subprocess.Popen[bytes]] = []
-    thread = threading.Thread(target=lambda: late.extend(workers(tracker, 1)))
-    thread.start()
-    try:
-        assert wait_for_workers(tracker, 60) == 1
-        assert count_workers(Tracker(tracker.host, tracker.port, "another key")) == 0
-    finally:
+        count_workers(Tracker("127.0.0.1", free_port(), "key"))
+
+
+@contextmanager
+def something_else(answer: bytes) -> Iterator[int]:
+    """A server that says one thing, and then nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            connection.sendall(answer)
+            time.sleep(3)
+            connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
         thread.join()
-        for each in late:
-            end(each)
-            each.wait()
 
 
-def test_addresses() -> None:
-    assert parse_address("host:1234", "x") == ("host", 1234)
-    assert parse_address("127.0.0.1", "x") == ("127.0.0.1", 9190)
-    for text in ("host:", "host:port", ":1", "host:70000"):
-        with pytest.raises(ArgumentError, match="--tracker: expected HOST:PORT, got"):
-            parse_address(text, "--tracker")
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 400", b"\x71\xf2\x02\x00", b"\x71\xf2\x02\x00\x05"]
+)
+def test_something_else_listens(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The magic number of trackers too, and then silence."""
+    monkeypatch.setattr(rpc, "CONNECT_SECONDS", 0.5)
+    with something_else(answer) as port:
+        start = time.monotonic()
+        with pytest.raises(TuningError, match="tracker: expected one at"):
+            count_workers(Tracker("127.0.0.1", port, "key"))
+        assert time.monotonic() - start < 2.5
 
 
-def test_no_tracker() -> None:
-    with pytest.raises(TuningError, match=r"tracker: expected one at 127.0.0.1:\d+, got"):
-        count_workers(Tracker(LOOPBACK, free_port(), FAMILY))
+def test_waiting_ends() -> None:
+    start = time.monotonic()
+    with pytest.raises(TuningError, match="expected one at"):
+        wait_for_workers(Tracker("127.0.0.1", free_port(), "key"), 0.3)
+    assert 0.3 <= time.monotonic() - start < 5
+
+
+def test_waits_for_a_tracker_that_is_still_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[object] = [OSError("refused"), [], [{"key": "server:other"}]]
+    answers.append([{"key": "server:key"}, {"key": "server:key"}, {"key": "server:other"}])
+
+    def servers(tracker: Tracker) -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(rpc, "_servers", servers)
+    assert wait_for_workers(Tracker("127.0.0.1", 1, "key"), 10) == 2

@@ -7,7 +7,7 @@ import pytest
 
 from tests.kernels import kinds
 from tests.tuning.databases import write_database
-from tvm_equi.schedule import records
+from tvm_equi.schedule import databases, records
 from tvm_equi.schedule.targets import host_family
 from tvm_equi.tuning.verify import verify
 
@@ -39,7 +39,9 @@ def test_shipped_records_are_legal(family: str) -> None:
     from tvm_equi.schedule import space
     from tvm_equi.schedule.targets import cpu_target
 
-    for entry in records.entries(records.shipped_folder() / family).values():
+    found = databases.entries(records.shipped_folder() / family)
+    assert found
+    for entry in found.values():
         kernel = Kernel.from_plan(entry.best.plan)
         assert kernel.structure() == entry.best.structure.kernel
         dtype = entry.best.structure.dtype

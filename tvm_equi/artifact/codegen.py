@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,9 +21,20 @@ from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact import cuda, embed
 from tvm_equi.artifact.cache import CacheEntry, fetch
 from tvm_equi.errors import ArgumentError, ArtifactError, ScheduleError
+from tvm_equi.lower.decisions import Decisions
+from tvm_equi.lower.gpu.decisions import GpuDecisions
 from tvm_equi.schedule import records
 from tvm_equi.schedule.records import Record, Structure
-from tvm_equi.schedule.targets import HOST, cpu_target, family, gpu_target, is_gpu, target_names
+from tvm_equi.schedule.targets import (
+    HOST,
+    CpuTarget,
+    GpuTarget,
+    cpu_target,
+    family,
+    gpu_target,
+    is_gpu,
+    target_names,
+)
 
 if TYPE_CHECKING:
     from tvm_equi.schedule.space import Point
@@ -67,20 +80,21 @@ def build(kernel: Kernel, dtype: str, target: str = HOST) -> CacheEntry:
             f"build: target: expected one of {', '.join(sorted(target_names()))}, got {target!r}"
         )
 
-    record = tuned(kernel, dtype, target)
+    found = tuned(kernel, dtype, target)
 
     def compile_into(folder: Path) -> dict[str, object]:
-        _compile(kernel, dtype, target, record, folder / "kernel.so")
+        decided = _decided(kernel, dtype, target, found)
+        _export(_executable(decided), target, folder / "kernel.so")
         return {
             "kernel": kernel.key(),
             "dtype": dtype,
             "target": target,
-            "cpu": _host_cpu() if target == HOST else target,
+            "cpu": host_cpu() if target == HOST else target,
             "tvm": _version("apache-tvm"),
-            "decisions": {} if record is None else record.point,
+            "decisions": {} if decided.record is None else decided.record.point,
         }
 
-    return fetch(_key(kernel, dtype, target, record), compile_into)
+    return fetch(_key(kernel, dtype, target, found), compile_into)
 
 
 def cache_key(kernel: Kernel, dtype: str, target: str) -> str:
@@ -88,36 +102,33 @@ def cache_key(kernel: Kernel, dtype: str, target: str) -> str:
     return _key(kernel, dtype, target, tuned(kernel, dtype, target))
 
 
-def _key(kernel: Kernel, dtype: str, target: str, record: Record | None) -> str:
+def _key(kernel: Kernel, dtype: str, target: str, found: Sequence[Record]) -> str:
     parts = [
         kernel.key(),
         dtype,
         target,
-        _host_cpu() if target == HOST else "",
+        host_cpu() if target == HOST else "",
         cuda.digest() if is_gpu(target) else "",
         _version("apache-tvm"),
-        _sources(),
-        None if record is None else record.point,
+        sources(),
+        [record.point for record in found],
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def tensorir(kernel: Kernel, dtype: str, target: str = HOST) -> str:
     """The scheduled TensorIR of a kernel, as TVMScript."""
-    return str(_scheduled(kernel, dtype, target, tuned(kernel, dtype, target))[0].script())
+    decided = _decided(kernel, dtype, target, tuned(kernel, dtype, target))
+    return str(decided.scheduled().script())
 
 
 def assembly(kernel: Kernel, dtype: str, target: str = HOST) -> str:
     """The assembly of a kernel; for a GPU its CUDA source."""
-    module = _executable(kernel, dtype, target, tuned(kernel, dtype, target)).mod
+    decided = _decided(kernel, dtype, target, tuned(kernel, dtype, target))
+    module = _executable(decided).mod
     if is_gpu(target):
         return str(module.imports[0].inspect_source())
     return str(module.inspect_source("asm"))
-
-
-def _compile(kernel: Kernel, dtype: str, target: str, record: Record | None, path: Path) -> None:
-    """Writes the library."""
-    _export(_executable(kernel, dtype, target, record), target, path)
 
 
 def compile_point(kernel: Kernel, dtype: str, target: str, point: Point, path: Path) -> None:
@@ -134,13 +145,27 @@ def compile_point(kernel: Kernel, dtype: str, target: str, point: Point, path: P
         ScheduleError: the point is not legal.
         ArtifactError: a compiler fails.
     """
-    from tvm_equi.schedule import cpu, gpu, space
+    _export(executable(kernel, dtype, target, point), target, path)
 
-    resolved = gpu_target(target) if is_gpu(target) else cpu_target(target)
+
+def executable(kernel: Kernel, dtype: str, target: str, point: Point) -> Any:
+    """TVM's executable of a point of the design space.
+
+    Args:
+        kernel: the program.
+        dtype: of its values.
+        target: its name.
+        point: decisions in place of the rule's.
+
+    Raises:
+        ScheduleError: the point is not legal.
+        ArtifactError: TVM is missing.
+    """
+    from tvm_equi.schedule import space
+
+    resolved = _resolved(target)
     decisions = space.apply_point(kernel, dtype, resolved, point)
-    module = gpu if is_gpu(target) else cpu
-    scheduled = module.schedule(kernel, dtype, decisions)
-    _export(_compiled(scheduled, resolved.tvm_target()), target, path)
+    return _executable(_Decided(kernel, dtype, resolved, decisions, None))
 
 
 def _export(executable: Any, target: str, path: Path) -> None:
@@ -157,8 +182,8 @@ def _export(executable: Any, target: str, path: Path) -> None:
         ) from error
 
 
-def tuned(kernel: Kernel, dtype: str, target: str) -> Record | None:
-    """The fastest record for a kernel; None where the rule decides.
+def tuned(kernel: Kernel, dtype: str, target: str) -> list[Record]:
+    """The fastest record for a kernel of each database, those that win first.
 
     Args:
         kernel: the program.
@@ -171,44 +196,70 @@ def tuned(kernel: Kernel, dtype: str, target: str) -> Record | None:
     return records.find(Structure(kernel.structure(), dtype, family(target)))
 
 
-def _scheduled(kernel: Kernel, dtype: str, target: str, record: Record | None) -> tuple[Any, Any]:
-    """The scheduled IRModule of a kernel, and TVM's target.
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """A kernel and how it is to be scheduled.
 
-    A record that does not fit what can be decided now is passed over, with a line for debugging.
+    Args:
+        kernel: the program.
+        dtype: of its values.
+        target: the CPU or GPUs.
+        decisions: taken.
+        record: that says so; None for the rule.
     """
-    from tvm_equi.schedule import cpu, gpu, space
 
-    resolved = gpu_target(target) if is_gpu(target) else cpu_target(target)
-    decisions = space.rule(kernel, dtype, resolved)
-    if record is not None:
+    kernel: Kernel
+    dtype: str
+    target: CpuTarget | GpuTarget
+    decisions: Decisions | GpuDecisions
+    record: Record | None
+
+    def scheduled(self) -> Any:
+        """The scheduled IRModule."""
+        from tvm_equi.schedule import cpu, gpu
+
+        if isinstance(self.decisions, Decisions):
+            return cpu.schedule(self.kernel, self.dtype, self.decisions)
+        return gpu.schedule(self.kernel, self.dtype, self.decisions)
+
+
+def _resolved(target: str) -> CpuTarget | GpuTarget:
+    return gpu_target(target) if is_gpu(target) else cpu_target(target)
+
+
+def _decided(kernel: Kernel, dtype: str, target: str, found: Sequence[Record]) -> _Decided:
+    """The decisions of the first record that fits what can be decided now, or the rule's.
+
+    A line for debugging says why the rule decides.
+    """
+    from tvm_equi.schedule import space
+
+    resolved, problems = _resolved(target), []
+    for record in found:
         try:
             decisions = space.apply_point(kernel, dtype, resolved, record.point)
         except ScheduleError as error:
-            where = f"{record.path}, line {record.line}"
-            records.logger.debug("%s: stale record, the rule decides: %s", where, error)
-    module = gpu if is_gpu(target) else cpu
-    return module.schedule(kernel, dtype, decisions), resolved.tvm_target()
+            problems.append(f"stale {record.path}, line {record.line}: {error}")
+        else:
+            return _Decided(kernel, dtype, resolved, decisions, record)
+    why = "; ".join(problems) or "no record"
+    records.logger.debug("kernel %s, %s: the rule decides: %s", kernel.structure(), target, why)
+    return _Decided(kernel, dtype, resolved, space.rule(kernel, dtype, resolved), None)
 
 
-def _executable(kernel: Kernel, dtype: str, target: str, record: Record | None) -> Any:
+def _executable(decided: _Decided) -> Any:
     """TVM's executable of a kernel."""
     try:
-        import tvm  # noqa: F401 (whether it is there)
+        import tvm
     except ImportError as error:
         raise ArtifactError(
             "build: expected apache-tvm to compile a kernel that is in no cache or artifact, "
             f"got: {error}; pip install apache-tvm=={PINS['apache-tvm']}.post1"
         ) from error
-    return _compiled(*_scheduled(kernel, dtype, target, record))
-
-
-def _compiled(scheduled: Any, tvm_target: Any) -> Any:
-    """TVM's executable of a scheduled module."""
-    import tvm
-
+    scheduled, target = decided.scheduled(), decided.target.tvm_target()
     context = tvm.transform.PassContext(config=PASS_CONFIG, disabled_pass=DISABLED_PASSES)
     with embed.uncompiled(), context:
-        return tvm.compile(scheduled, target=tvm_target)
+        return tvm.compile(scheduled, target=target)
 
 
 @lru_cache(maxsize=8)
@@ -220,7 +271,7 @@ def _version(package: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _host_cpu() -> str:
+def host_cpu() -> str:
     """A digest of this CPU's architecture, model and features."""
     facts = [platform.machine(), platform.system()]
     info = Path("/proc/cpuinfo")
@@ -234,7 +285,7 @@ def _host_cpu() -> str:
 
 
 @lru_cache(maxsize=1)
-def _sources() -> str:
+def sources() -> str:
     """A digest of this package's code that turns kernels into libraries."""
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()

@@ -7,18 +7,16 @@ built here, so that no result depends on them.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import closing, suppress
 from queue import Empty, SimpleQueue
 
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.cache import CacheEntry, cache_folder
 from tvm_equi.artifact.codegen import build, cache_key
+from tvm_equi.artifact.process import AnsweringProcess, LostError, answer_all
 from tvm_equi.errors import ArgumentError, TvmEquiError
 
 KERNELS_PER_WORKER = 4
@@ -26,6 +24,10 @@ KERNELS_PER_WORKER = 4
 
 JOBS_VARIABLE = "TVM_EQUI_BUILD_JOBS"
 """Environment variable: how many processes compile; by default as many as there are CPUs."""
+
+
+Job = tuple[str, str, str]
+"""(plan, dtype, target)."""
 
 
 def build_all(
@@ -49,7 +51,7 @@ def build_all(
     missing = [kernel for kernel in kernels if not _is_cached(kernel, dtype, target)]
     done = len(kernels) - len(missing)
     on_built(done)
-    num_workers = min(_max_jobs(), len(missing) // KERNELS_PER_WORKER)
+    num_workers = min(max_jobs(), len(missing) // KERNELS_PER_WORKER)
     if num_workers > 1:
         largest_first = sorted(missing, key=lambda kernel: -len(kernel.plan()))
         for _ in _compile_in_processes(largest_first, dtype, target, num_workers):
@@ -69,7 +71,7 @@ def _is_cached(kernel: Kernel, dtype: str, target: str) -> bool:
     return (cache_folder() / key[:2] / key).is_dir()
 
 
-def _max_jobs() -> int:
+def max_jobs() -> int:
     """How many processes may compile.
 
     Raises:
@@ -87,9 +89,9 @@ def _compile_in_processes(
     kernels: Sequence[Kernel], dtype: str, target: str, num_workers: int
 ) -> Iterator[None]:
     """Gives one item per kernel that a worker has built; ends early if workers end."""
-    jobs: SimpleQueue[str] = SimpleQueue()
+    jobs: SimpleQueue[Job] = SimpleQueue()
     for kernel in kernels:
-        jobs.put(json.dumps([kernel.plan(), dtype, target]))
+        jobs.put((kernel.plan(), dtype, target))
     built: SimpleQueue[None] = SimpleQueue()
     with ThreadPoolExecutor(num_workers) as pool:
         pending = {pool.submit(_feed_worker, jobs, built) for _ in range(num_workers)}
@@ -106,58 +108,23 @@ def _compile_in_processes(
         yield built.get()
 
 
-def _feed_worker(jobs: SimpleQueue[str], built: SimpleQueue[None]) -> None:
-    """Runs one worker until no job is left or it ends."""
-    with _worker() as process:
-        if process.stdin is None or process.stdout is None:
-            return
-        while True:
-            try:
-                job = jobs.get_nowait()
-            except Empty:
-                return
-            try:
-                process.stdin.write(job + "\n")
-                process.stdin.flush()
-            except BrokenPipeError:
-                return
-            if process.stdout.readline() != "built\n":
-                return
+def _feed_worker(jobs: SimpleQueue[Job], built: SimpleQueue[None]) -> None:
+    """Runs one worker until no job is left or one is not built."""
+    worker = AnsweringProcess("tvm_equi.artifact.parallel:serve", {JOBS_VARIABLE: "1"})
+    with closing(worker), suppress(Empty, LostError):
+        while worker.ask(jobs.get_nowait()):
             built.put(None)
 
 
-@contextmanager
-def _worker() -> Iterator[subprocess.Popen[str]]:
-    """A process that runs `serve`; ends with the context."""
-    paths = [path for path in sys.path if path]
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from tvm_equi.artifact.parallel import serve; serve()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), JOBS_VARIABLE: "1"},
-    )
-    try:
-        yield process
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def serve() -> None:
-    """Builds a kernel for each line of the standard input, [plan, dtype, target], and answers."""
-    for line in sys.stdin:
-        plan, dtype, target = json.loads(line)
-        try:
-            build(Kernel.from_plan(plan), dtype, target)
-        except TvmEquiError as error:
-            sys.stdout.write(f"failed: {error}\n")
-        else:
-            sys.stdout.write("built\n")
-        sys.stdout.flush()
+    """Builds a kernel for each job that it is asked, and answers whether it could."""
+    answer_all(_build)
+
+
+def _build(job: Job) -> bool:
+    plan, dtype, target = job
+    try:
+        build(Kernel.from_plan(plan), dtype, target)
+    except TvmEquiError:
+        return False
+    return True

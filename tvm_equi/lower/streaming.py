@@ -44,7 +44,7 @@ def _source(dtype: str) -> str:
         "  ret i64 %rest",
         "}",
     ]
-    for width in (2, 4, 8, 16, 32):
+    for width in (2, 4, 8, 16, 32, 64):
         alignment = min(ALIGNMENT, width * bits // 8)
         lines += [
             f"define linkonce_odr void @{_name(dtype, width)}(ptr %p, <{width} x {element}> %v) "

@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 
 from tvm_equi.errors import ArgumentError
-from tvm_equi.schedule.targets import capability
+from tvm_equi.schedule.targets import capability, family, host_family, is_gpu
 
 DEVICE_TYPES = ("cpu", "cuda")
 
@@ -97,6 +97,17 @@ def runs_on(architectures: Sequence[str], device: str) -> bool:
     own = capability(device)
     built = [capability(name) for name in architectures]
     return any(each // 10 == own // 10 and each <= own for each in built) or max(built) <= own
+
+
+def runs_here(target: str) -> bool:
+    """Whether this machine runs code for a target.
+
+    Args:
+        target: a CPU, or one GPU.
+    """
+    if not is_gpu(target):
+        return family(target) <= host_family()
+    return has_gpu() and any(runs_on([target], own) for own in local_architectures())
 
 
 def on_device(tensor: torch.Tensor) -> AbstractContextManager[object]:

@@ -10,12 +10,11 @@ its end is not read.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -35,8 +34,14 @@ VARIABLE = "TVM_EQUI_SCHEDULES"
 _LENGTH_BYTES = 8
 """TVM writes a module's JSON after its length."""
 
-_PREFIX = "tvm_equi."
-_SPACE = f"{_PREFIX}space"
+PREFIX = "tvm_equi."
+"""Of the attributes of a workload and the annotations of its block."""
+
+SPACE = f"{PREFIX}space"
+"""Annotation: the values of every choice, so that a record's numbers keep their meaning."""
+
+FAILED = 1e10
+"""Seconds of a candidate that failed, as MetaSchedule writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Record:
     Args:
         structure: of the kernel.
         plan: from which `Kernel.from_plan` makes the kernel.
+        conditions: of the measurement, by name, such as rows and threads.
         point: a value for each choice.
         seconds: measured, median; infinite where the candidate failed.
         path: of the database.
@@ -69,6 +75,7 @@ class Record:
 
     structure: Structure
     plan: str
+    conditions: dict[str, Any] = field(hash=False)
     point: dict[str, Any] = field(hash=False)
     seconds: float
     path: Path
@@ -93,8 +100,8 @@ def search_path() -> list[Path]:
     return [*given, user_folder(), shipped_folder()]
 
 
-def find(structure: Structure) -> Record | None:
-    """The fastest record of the first database that has any.
+def find(structure: Structure) -> list[Record]:
+    """The fastest record of each database that has any, those that win first.
 
     Args:
         structure: of the kernel.
@@ -102,13 +109,13 @@ def find(structure: Structure) -> Record | None:
     Raises:
         RecordError: a database is malformed.
     """
+    found = []
     for folder in search_path():
         records = _by_structure(folder / structure.family).get(structure, ())
         working = [record for record in records if record.seconds < float("inf")]
         if working:
-            return min(working, key=lambda record: record.seconds)
-    logger.debug("%s: no record for kernel %s; the rule decides", structure.family, structure)
-    return None
+            found.append(min(working, key=lambda record: record.seconds))
+    return found
 
 
 def elsewhere(kernel: str, dtype: str) -> list[Record]:
@@ -167,14 +174,34 @@ def read(folder: Path) -> list[Record]:
     Raises:
         RecordError: a file is malformed; says where.
     """
-    workloads = [_workload(*where) for where in _lines(folder / WORKLOADS)]
-    return [
-        _record(path, number, line, workloads) for path, number, line in _lines(folder / RECORDS)
-    ]
+    return [record for record, _ in read_lines(folder)]
 
 
-def _lines(path: Path) -> Iterator[tuple[Path, int, Any]]:
+def read_lines(folder: Path) -> list[tuple[Record, tuple[Any, Any]]]:
+    """Every record of a database, and (workload, record) as the files have them.
+
+    Args:
+        folder: as for `read`.
+
+    Raises:
+        RecordError: a file is malformed.
+    """
+    # Whoever writes adds workloads before records that name them, and never takes one away.
+    records = list(read_json(folder / RECORDS))
+    lines = list(read_json(folder / WORKLOADS))
+    workloads = [_workload(*where) for where in lines]
+    found = []
+    for path, number, line in records:
+        record = _record(path, number, line, workloads)
+        found.append((record, (lines[line[0]][2], line[1])))
+    return found
+
+
+def read_json(path: Path) -> Iterator[tuple[Path, int, Any]]:
     """(path, number, JSON) of the lines of a file that are written to their end.
+
+    Args:
+        path: of the file; there are no lines where there is none.
 
     Raises:
         RecordError: a line is not JSON, or the file cannot be read.
@@ -192,8 +219,15 @@ def _lines(path: Path) -> Iterator[tuple[Path, int, Any]]:
             raise RecordError(f"{path}, line {number}: expected JSON, got: {error}") from error
 
 
-def _workload(path: Path, number: int, line: Any) -> tuple[Structure, str]:
-    """(structure, plan) of a line [hash, module in base64].
+_Workload = tuple[Structure, str, dict[str, Any]]
+"""(structure, plan, conditions)."""
+
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What reading data of another form raises; base64 and JSON raise kinds of ValueError."""
+
+
+def _workload(path: Path, number: int, line: Any) -> _Workload:
+    """What a line [hash, module in base64] says.
 
     Raises:
         RecordError: it is no workload of ours.
@@ -204,15 +238,15 @@ def _workload(path: Path, number: int, line: Any) -> tuple[Structure, str]:
         nodes = json.loads(data[_LENGTH_BYTES:])["nodes"]
         facts = _facts(nodes)
         kernel, dtype, family = (facts[name] for name in ("kernel", "dtype", "family"))
-        plan = facts["plan"]
-    except (ValueError, TypeError, KeyError, IndexError, binascii.Error) as error:
+        plan, conditions = facts["plan"], dict(json.loads(facts["conditions"]))
+    except _MALFORMED as error:
         raise RecordError(
             f"{path}, line {number}: expected [hash, module] of a tvm_equi kernel, "
             f"got: {type(error).__name__} {error}"
         ) from error
     if not re.fullmatch("[0-9a-f]{64}", kernel):
         raise RecordError(f"{path}, line {number}: expected a kernel's structure, got {kernel!r}")
-    return Structure(kernel, dtype, family), plan
+    return Structure(kernel, dtype, family), plan, conditions
 
 
 def _facts(nodes: list[Any]) -> dict[str, str]:
@@ -224,12 +258,12 @@ def _facts(nodes: list[Any]) -> dict[str, str]:
         numbers = node.get("data", [])
         for key, value in zip(numbers[::2], numbers[1::2], strict=True):
             name = nodes[key].get("data")
-            if isinstance(name, str) and name.startswith(_PREFIX):
-                facts[name.removeprefix(_PREFIX)] = str(nodes[value]["data"])
+            if isinstance(name, str) and name.startswith(PREFIX):
+                facts[name.removeprefix(PREFIX)] = str(nodes[value]["data"])
     return facts
 
 
-def _record(path: Path, number: int, line: Any, workloads: list[tuple[Structure, str]]) -> Record:
+def _record(path: Path, number: int, line: Any, workloads: list[_Workload]) -> Record:
     """The record of a line [workload, [trace, seconds, target, arguments]].
 
     Raises:
@@ -237,17 +271,17 @@ def _record(path: Path, number: int, line: Any, workloads: list[tuple[Structure,
     """
     try:
         index, (trace, seconds, *_) = line
-        structure, plan = workloads[_natural(index)]
+        structure, plan, conditions = workloads[_natural(index)]
         times = sorted(float(each) for each in seconds)
         median = times[len(times) // 2] if times else float("inf")
         point = _point(trace)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except _MALFORMED as error:
         raise RecordError(
             f"{path}, line {number}: expected [workload, [trace, seconds, ...]], "
             f"got: {type(error).__name__} {error}"
         ) from error
-    failed = not 0 < median < FAILED_SECONDS
-    return Record(structure, plan, point, float("inf") if failed else median, path.parent, number)
+    seconds = median if 0 < median < FAILED / 10 else float("inf")
+    return Record(structure, plan, conditions, point, seconds, path.parent, number)
 
 
 def _natural(index: Any) -> int:
@@ -259,10 +293,6 @@ def _natural(index: Any) -> int:
     if type(index) is not int or index < 0:
         raise ValueError(f"expected the number of a workload, got {index!r}")
     return index
-
-
-FAILED_SECONDS = 1e9
-"""MetaSchedule writes 1e10 for a candidate that failed."""
 
 
 def _point(trace: Any) -> dict[str, Any]:
@@ -279,10 +309,10 @@ def _point(trace: Any) -> dict[str, Any]:
     for number, (kind, inputs, attributes, outputs) in enumerate(instructions):
         if kind == "SampleCategorical":
             samples[outputs[0]] = outcome_of[number]
-        elif kind == "Annotate" and attributes[0] == _SPACE:
+        elif kind == "Annotate" and attributes[0] == SPACE:
             space = json.loads(inputs[1].removeprefix('"').removesuffix('"'))
         elif kind == "Annotate":
-            name = attributes[0].removeprefix(_PREFIX)
+            name = attributes[0].removeprefix(PREFIX)
             index = samples[inputs[1]]
             if not 0 <= index < len(space[name]):
                 raise ValueError(f"{name}: outcome {index} of {len(space[name])}")
@@ -290,119 +320,3 @@ def _point(trace: Any) -> dict[str, Any]:
     if point.keys() != space.keys():
         raise ValueError(f"expected values of {sorted(space)}, got {sorted(point)}")
     return point
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A kernel's records, as lines of the files.
-
-    Args:
-        workload: JSON [hash, module].
-        records: each JSON [trace, seconds, target, arguments].
-        best: the fastest.
-        gain: how many times as fast the best is as the slowest, which is the rule's where a run
-            has raced the two.
-    """
-
-    workload: Any = field(hash=False)
-    records: tuple[Any, ...] = field(hash=False)
-    best: Record
-    gain: float
-
-
-def entries(folder: Path) -> dict[Structure, Entry]:
-    """The records of a database by structure, to be written again.
-
-    Args:
-        folder: of the database.
-
-    Raises:
-        RecordError: a file is malformed.
-    """
-    workloads = [line for _, _, line in _lines(folder / WORKLOADS)]
-    lines = [line for _, _, line in _lines(folder / RECORDS)]
-    grouped: dict[Structure, list[tuple[Record, Any]]] = {}
-    for record, line in zip(read(folder), lines, strict=True):
-        if record.seconds < float("inf"):
-            grouped.setdefault(record.structure, []).append((record, line))
-    found: dict[Structure, Entry] = {}
-    for structure, pairs in grouped.items():
-        best = min((record for record, _ in pairs), key=lambda record: record.seconds)
-        slowest = max(record.seconds for record, _ in pairs)
-        found[structure] = Entry(
-            workloads[pairs[0][1][0]],
-            tuple(line[1] for _, line in pairs),
-            best,
-            slowest / best.seconds,
-        )
-    return found
-
-
-def write(folder: Path, kept: Iterable[Entry]) -> None:
-    """Writes a database so that whoever reads it meanwhile finds the old one or the new one.
-
-    Args:
-        folder: of the database; it is made.
-        kept: all that it is to hold.
-
-    Raises:
-        RecordError: the folder cannot be written.
-    """
-    ordered = sorted(kept, key=lambda entry: entry.best.structure.kernel)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        old = [line for _, _, line in _lines(folder / WORKLOADS)]
-        # Records name workloads by number: numbers that are in use keep their meaning throughout.
-        workloads = old + [entry.workload for entry in ordered if entry.workload not in old]
-        _replace(folder / WORKLOADS, [_dumps(line) for line in workloads])
-        lines = [
-            _dumps([workloads.index(entry.workload), record])
-            for entry in ordered
-            for record in entry.records
-        ]
-        _replace(folder / RECORDS, lines)
-    except OSError as error:
-        raise RecordError(
-            f"{folder}: expected a folder that can be written, got: {error}"
-        ) from error
-
-
-def _dumps(line: Any) -> str:
-    return json.dumps(line, separators=(",", ":"))
-
-
-def _replace(path: Path, lines: list[str]) -> None:
-    """Writes a file in one step."""
-    staging = path.with_suffix(".tmp")
-    with staging.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)
-
-
-def merge(sources: Iterable[Path], destination: Path) -> int:
-    """Adds databases of one family to another: of two entries for a kernel the larger gain stays.
-
-    Args:
-        sources: folders of databases.
-        destination: folder of the database that is written; made where there is none.
-
-    Returns:
-        The number of kernels that it holds.
-
-    Raises:
-        RecordError: a database is malformed, or of another family, or cannot be written.
-    """
-    kept = entries(destination)
-    for source in sources:
-        for structure, entry in entries(source).items():
-            known = {each.family for each in kept} or {structure.family}
-            if structure.family not in known:
-                raise RecordError(
-                    f"{source}: expected records for {', '.join(known)}, got {structure.family}"
-                )
-            if structure not in kept or kept[structure].gain < entry.gain:
-                kept[structure] = entry
-    write(destination, kept.values())
-    return len(kept)

@@ -10,25 +10,28 @@ records needs nothing beside itself.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.errors import ScheduleError
+from tvm_equi.schedule.records import PREFIX, SPACE
 from tvm_equi.schedule.space import Choice, Point
 
 BLOCK = "kernel"
-PREFIX = "tvm_equi."
-SPACE = f"{PREFIX}space"
-"""Annotation: the values of every choice, so that a record's numbers keep their meaning."""
 
 
-def workload(kernel: Kernel, dtype: str, family: str) -> Any:
-    """The IRModule that stands for a kernel; equal for equal kernels, whatever the rows.
+def workload(
+    kernel: Kernel, dtype: str, family: str, conditions: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
+    """The IRModule that stands for a kernel, measured under some conditions.
 
     Args:
         kernel: the program.
         dtype: of its values.
         family: of targets.
+        conditions: of the measurement, in JSON's types: times under others are not comparable.
     """
     import tvm
     from tvm.script.ir_builder import IRBuilder
@@ -39,6 +42,7 @@ def workload(kernel: Kernel, dtype: str, family: str) -> Any:
         "plan": kernel.plan(),
         "dtype": dtype,
         "family": family,
+        "conditions": json.dumps(dict(conditions), sort_keys=True),
     }
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("main")
@@ -125,16 +129,6 @@ def read_point(module: Any) -> Point:
     annotations = _block(module["main"]).annotations
     space = json.loads(str(annotations[SPACE]))
     return {name: values[int(annotations[PREFIX + name])] for name, values in space.items()}
-
-
-def read_plan(module: Any) -> tuple[str, str]:
-    """(plan, dtype) of a `workload`.
-
-    Args:
-        module: its IRModule, scheduled or not.
-    """
-    facts = module["main"].attrs
-    return str(facts[f"{PREFIX}plan"]), str(facts[f"{PREFIX}dtype"])
 
 
 def _block(function: Any) -> Any:

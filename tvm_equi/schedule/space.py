@@ -1,13 +1,13 @@
 """The decisions that a tuner may take, and the values that it may give them.
 
 In: a kernel, a dtype and a target. Out: choices, each a decision by name with its values. The
-rule's decisions are one point of the space. One predicate says what is legal, for the rule, the
-tuner and whoever reads a record.
+rule's decisions are one point of the space. What is legal is said elsewhere
+(`schedule/legality.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -19,14 +19,12 @@ from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.gpu.decisions import GpuDecisions
 from tvm_equi.lower.roles import Roles
 from tvm_equi.schedule import cpu, gpu
+from tvm_equi.schedule.legality import illegality
 from tvm_equi.schedule.targets import CpuTarget, GpuTarget
 
 Value = int | str | bool | list[int]
 Point = Mapping[str, Any]
 """A value for each choice."""
-
-MAX_TABLE_EDGES = 64
-"""Edges of a tile: their tables of coefficients must fit the first-level cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,15 +204,20 @@ def apply_point(
     for name, value in point.items():
         if name not in known:
             raise ScheduleError(f"record: expected decisions among {sorted(known)}, got {name!r}")
-        if type(value) is not type(known[name]):
-            raise ScheduleError(
-                f"record: {name}: expected {type(known[name]).__name__}, got {value!r}"
-            )
+        if not _is_alike(value, known[name]):
+            raise ScheduleError(f"record: {name}: expected one like {known[name]!r}, got {value!r}")
     changed = replace(decisions, **{name: _key(value) for name, value in point.items()})
     problem = illegality(changed, kernel, dtype, target)
     if problem:
         raise ScheduleError(f"record: {problem}")
     return changed
+
+
+def _is_alike(value: Any, known: Any) -> bool:
+    """Whether a value of JSON has the type of another: lists hold what the other's hold."""
+    if type(value) is not type(known):
+        return False
+    return not isinstance(known, list) or all(type(each) is type(known[0]) for each in value)
 
 
 def is_legal_point(kernel: Kernel, dtype: str, target: CpuTarget | GpuTarget, point: Point) -> bool:
@@ -231,89 +234,3 @@ def is_legal_point(kernel: Kernel, dtype: str, target: CpuTarget | GpuTarget, po
     except ScheduleError:
         return False
     return True
-
-
-def illegality(
-    decisions: Decisions | GpuDecisions, kernel: Kernel, dtype: str, target: CpuTarget | GpuTarget
-) -> str:
-    """What is wrong with decisions, or "" if they are legal.
-
-    Args:
-        decisions: to look at.
-        kernel: the program.
-        dtype: of its values.
-        target: the CPU or GPUs.
-    """
-    if isinstance(target, CpuTarget) and isinstance(decisions, Decisions):
-        rules = _cpu_rules(decisions, kernel, dtype, target)
-    elif isinstance(target, GpuTarget) and isinstance(decisions, GpuDecisions):
-        rules = _gpu_rules(decisions, dtype)
-    else:
-        return f"expected decisions for {target.name}, got {type(decisions).__name__}"
-    return next((text for text, is_kept in rules.items() if not is_kept()), "")
-
-
-def _cpu_rules(
-    decisions: Decisions, kernel: Kernel, dtype: str, target: CpuTarget
-) -> dict[str, Callable[[], bool]]:
-    """What must hold on a CPU, by what is said where it does not."""
-    most = 4 * target.lanes(dtype)
-    return {
-        f"lanes: expected a power of two up to {most}, got {decisions.lanes}": lambda: (
-            _is_power(decisions.lanes) and decisions.lanes <= most
-        ),
-        f"row_tile: expected a power of two up to {MAX_TABLE_EDGES}, got {decisions.row_tile}": (
-            lambda: _is_power(decisions.row_tile) and decisions.row_tile <= MAX_TABLE_EDGES
-        ),
-        f"chunk_rows: expected 1 or more, got {decisions.chunk_rows}": lambda: (
-            decisions.chunk_rows >= 1
-        ),
-        f"run_edges: expected 1 or more, got {decisions.run_edges}": (
-            lambda: not is_convolution(kernel) or decisions.run_edges >= 1
-        ),
-        f"pair_sums: expected 0 or more, got {decisions.pair_sums}": lambda: (
-            decisions.pair_sums >= 0
-        ),
-        "registers: expected 1 or more of each kind": lambda: (
-            min(
-                decisions.node_sums,
-                decisions.accumulators,
-                decisions.product_rows,
-                decisions.strip,
-            )
-            >= 1
-        ),
-        f"association: expected table, inline or pairs, got {decisions.association!r}": lambda: (
-            decisions.association in ("table", "inline", "pairs")
-        ),
-        "is_streamed: expected an x86-64 CPU and no convolution": lambda: (
-            not decisions.is_streamed or (target.is_x86 and not is_convolution(kernel))
-        ),
-    }
-
-
-def _gpu_rules(decisions: GpuDecisions, dtype: str) -> dict[str, Callable[[], bool]]:
-    """What must hold on a GPU, by what is said where it does not."""
-    size = 8 if dtype == "float64" else 4
-    rows, columns, depth = decisions.matrix_tile
-    shared = decisions.table_bytes + size * decisions.reduce_elements
-    threads = rows // decisions.matrix_thread[0] * (columns // decisions.matrix_thread[1])
-    return {
-        f"block_threads: expected 32 to 1024, a multiple of 32, got {decisions.block_threads}": (
-            lambda: 32 <= decisions.block_threads <= 1024 and decisions.block_threads % 32 == 0
-        ),
-        f"shared memory: expected up to 48 KiB for a block, got {shared} bytes": lambda: (
-            shared <= 48 << 10
-        ),
-        f"matrix_tile: expected at most 1024 threads, got {decisions.matrix_tile}": lambda: (
-            threads <= 1024 and size * depth * (rows + columns) <= 48 << 10
-        ),
-        f"max_lanes: expected at least a warp's 32, got {decisions.max_lanes}": lambda: (
-            decisions.max_lanes >= 32
-        ),
-        "registers: expected sums of 1 or more": lambda: decisions.sums >= 1,
-    }
-
-
-def _is_power(value: int) -> bool:
-    return value >= 1 and value & (value - 1) == 0

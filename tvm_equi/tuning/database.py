@@ -8,7 +8,7 @@ each kernel, the rule's record and the one that has beaten it, if any: all that 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,15 @@ from typing import Any
 import filelock
 
 from tvm_equi.errors import RecordError
-from tvm_equi.schedule import records
-from tvm_equi.schedule.records import RECORDS, WORKLOADS, Record, Structure
+from tvm_equi.schedule import databases, records
+from tvm_equi.schedule.databases import LOCK, Entry
+from tvm_equi.schedule.records import FAILED, RECORDS, WORKLOADS, Record, Structure
 from tvm_equi.tuning.metaschedule import meta_schedule
-
-FAILED = 1e10
-"""Seconds of a candidate that failed, as MetaSchedule writes them."""
 
 
 @contextmanager
 def opened(folder: Path, family: str) -> Iterator[Database]:
-    """The databases of a run, which nobody else writes meanwhile.
+    """The databases of a run, to which no other run adds meanwhile.
 
     Args:
         folder: of databases.
@@ -38,7 +36,7 @@ def opened(folder: Path, family: str) -> Iterator[Database]:
     trials = folder / family / "trials"
     try:
         trials.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(trials / ".lock")
+        lock = filelock.FileLock(trials / LOCK)
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
         raise RecordError(f"{trials}: expected it to be free, got: another run has it") from error
@@ -64,28 +62,43 @@ class Database:
         self.chosen, self.trials = chosen, trials
         for name in (WORKLOADS, RECORDS):
             _drop_unfinished(trials / name)
-        records.read(trials)  # refuses, with words, what TVM would abort on
+        self._known = records.read(trials)  # refuses, with words, what TVM would abort on
         records.read(chosen)
         self.store = meta_schedule().database.JSONDatabase(work_dir=str(trials))
 
-    def measured(self, structure: Structure) -> list[Record]:
+    def measured(self, structure: Structure, conditions: Mapping[str, Any]) -> list[Record]:
         """The trials of a kernel, in order.
 
         Args:
             structure: of the kernel.
+            conditions: of the measurements: others are not comparable.
         """
-        return [each for each in records.read(self.trials) if each.structure == structure]
+        return [
+            each
+            for each in self._known
+            if each.structure == structure and each.conditions == conditions
+        ]
 
-    def add(self, workload: Any, trace: Any, seconds: Sequence[float], target: Any) -> None:
+    def add(self, workload: Any, trace: Any, record: Record, target: Any) -> None:
         """Writes a trial.
 
         Args:
             workload: that the store has committed.
             trace: of the schedule.
-            seconds: measured; none where the candidate failed.
+            record: what it says.
             target: TVM's.
         """
-        commit(self.store, workload, trace, seconds or [FAILED], target)
+        seconds = min(record.seconds, FAILED)
+        commit(self.store, workload, trace, [seconds], target)
+        self._known.append(record)
+
+    def entry(self, structure: Structure) -> Entry | None:
+        """What was chosen for a kernel.
+
+        Args:
+            structure: of the kernel.
+        """
+        return databases.entries(self.chosen).get(structure)
 
     def choose(
         self, module: Any, traces: Sequence[tuple[Any, Sequence[float]]], target: Any
@@ -102,8 +115,8 @@ class Database:
             workload = store.commit_workload(module)
             for trace, seconds in traces:
                 commit(store, workload, trace, seconds, target)
-            kept = records.entries(self.chosen) | records.entries(Path(folder))
-        records.write(self.chosen, kept.values())
+            changed = databases.entries(Path(folder)).values()
+        databases.replace_entries(self.chosen, changed)
 
 
 def commit(store: Any, workload: Any, trace: Any, seconds: Sequence[float], target: Any) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -41,15 +43,36 @@ def meta_schedule() -> Any:
             f"tune: expected the packages of MetaSchedule, got no {', '.join(missing)}; "
             "pip install 'tvm_equi[tune]'"
         )
+    with _no_intrinsics():
+        from tvm.s_tir import meta_schedule as module
+    return module
+
+
+@contextmanager
+def _no_intrinsics() -> Iterator[None]:
+    """An import of TVM's tensor intrinsics that brings none: parsing them all takes up to 14 s."""
+    name = "tvm.s_tir.tensor_intrin"
+    if name in sys.modules:
+        yield
+        return
     import tvm.s_tir
 
-    # It would parse every tensor intrinsic there is, which takes up to 14 s; none is used here.
-    name = "tvm.s_tir.tensor_intrin"
-    if name not in sys.modules:
-        tvm.s_tir.tensor_intrin = sys.modules[name] = types.ModuleType(name)
-    from tvm.s_tir import meta_schedule as module
+    tvm.s_tir.tensor_intrin = sys.modules[name] = types.ModuleType(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name], tvm.s_tir.tensor_intrin
 
-    return module
+
+def result(seconds: float) -> Any:
+    """A measurement as MetaSchedule has it.
+
+    Args:
+        seconds: measured; infinite where the candidate failed.
+    """
+    if seconds == float("inf"):
+        return meta_schedule().runner.RunnerResult(None, "failed")
+    return meta_schedule().runner.RunnerResult([seconds], None)
 
 
 def context(

@@ -7,9 +7,9 @@ what it was measuring is measured again on another.
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +17,13 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from tvm_equi.artifact.codegen import host_cpu
+from tvm_equi.artifact.parallel import max_jobs
+from tvm_equi.artifact.process import LostError
+from tvm_equi.errors import TuningError
 from tvm_equi.schedule.space import Point
-from tvm_equi.tuning.helper import FailedError, Helper, LostError
+from tvm_equi.tuning.helper import FailedError, Helper
+from tvm_equi.tuning.rpc import Tracker, wait_for_workers
 from tvm_equi.tuning.task import Task
 
 Result = list[float] | str
@@ -29,27 +34,12 @@ MAX_ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Tracker:
-    """Where workers are.
-
-    Args:
-        host: of the tracker.
-        port: of the tracker.
-        key: of the workers.
-    """
-
-    host: str
-    port: int
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
 class Options:
     """How candidates are measured.
 
     Args:
         threads: of kernels on this machine.
-        builders: candidates that are built at a time.
+        builders: candidates that are built at a time; 0 for as many as there are CPUs.
         timeout: seconds that a build or a measurement may take.
         seconds: to spend on timing a candidate.
         race_seconds: to spend on timing each finalist.
@@ -77,18 +67,31 @@ class Pool:
         self.options = options
         self._idle: SimpleQueue[Helper] = SimpleQueue()
         self._helpers: list[Helper] = []
+        self._is_closed = False
+
+    @property
+    def machine(self) -> str:
+        """What measures: this machine, or workers of a kind."""
+        tracker = self.options.tracker
+        return host_cpu() if tracker is None else f"workers {tracker.key}"
 
     def __enter__(self) -> Pool:
         """Itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Ends every process."""
-        for helper in self._helpers:
-            helper.close()
+    def __exit__(self, kind: Any, *_: object) -> None:
+        """Ends every process; at once where the run was interrupted."""
+        self._close(at_once=kind is not None)
 
-    def run(self, task: Task, points: Sequence[Point], folder: Path) -> list[Result]:
-        """Seconds of candidates, each timed by itself.
+    def _close(self, *, at_once: bool) -> None:
+        self._is_closed = True
+        for helper in self._helpers:
+            helper.close(at_once=at_once)
+
+    def run(
+        self, task: Task, points: Sequence[Point], folder: Path
+    ) -> Iterator[tuple[int, Result]]:
+        """(number, seconds) of candidates, each timed by itself, as they come.
 
         Args:
             task: whose candidates they are.
@@ -96,11 +99,28 @@ class Pool:
             folder: for libraries.
 
         Raises:
-            TuningError: no worker answers.
+            TuningError: no worker answers; after what was measured until then.
         """
         built = self._build(task, points, folder)
+        lost: TuningError | None = None
         with ThreadPoolExecutor(self._num_workers()) as executor:
-            return list(executor.map(partial(self._result, task), built))
+            futures = {executor.submit(self._result, task, e): n for n, e in enumerate(built)}
+            try:
+                for future in as_completed(futures):
+                    if future.cancelled():
+                        continue
+                    if (error := future.exception()) is None:
+                        yield futures[future], future.result()
+                    elif isinstance(error, TuningError):
+                        lost = lost or error
+                        executor.shutdown(wait=False, cancel_futures=True)
+                    else:
+                        raise error
+            except BaseException:
+                self._close(at_once=True)  # or the executor would wait for what is under way
+                raise
+        if lost is not None:
+            raise lost
 
     def race(self, task: Task, points: Sequence[Point], folder: Path) -> list[list[float]]:
         """Seconds of candidates that take turns, as many of each; none of one that cannot be built.
@@ -112,9 +132,11 @@ class Pool:
 
         Raises:
             TuningError: no worker answers.
-            FailedError: a candidate that was measured before fails now.
+            FailedError: the rule, or a candidate that was measured before, fails now.
         """
         built = self._build(task, points, folder)
+        if isinstance(built[0], str):
+            raise FailedError(built[0])
         paths = {number: path for number, path in enumerate(built) if isinstance(path, Path)}
         found = self._measure(task, list(paths.values()), self.options.race_seconds)
         times = dict(zip(paths, found, strict=True))
@@ -122,17 +144,33 @@ class Pool:
 
     def _num_workers(self) -> int:
         """Candidates that are measured at a time."""
-        if self.options.tracker is None:
-            return 1
-        from tvm_equi.tuning.rpc import wait_for_workers
-
-        return wait_for_workers(self.options.tracker, self.options.worker_wait)
+        tracker = self.options.tracker
+        return 1 if tracker is None else wait_for_workers(tracker, self.options.worker_wait)
 
     def _build(self, task: Task, points: Sequence[Point], folder: Path) -> list[Path | str]:
         """Libraries of candidates, or what is wrong with them."""
         paths = [folder / f"candidate{number}.so" for number in range(len(points))]
-        with ThreadPoolExecutor(self.options.builders or max(1, os.cpu_count() or 1)) as executor:
-            return list(executor.map(partial(self._build_one, task), points, paths))
+        with ThreadPoolExecutor(self.options.builders or max_jobs()) as executor:
+            try:
+                return list(executor.map(partial(self._build_one, task), points, paths))
+            except BaseException:
+                self._close(at_once=True)
+                raise
+
+    def _build_one(self, task: Task, point: Point, path: Path) -> Path | str:
+        try:
+            with self._helper() as helper:
+                helper.build(
+                    self.options.timeout,
+                    plan=task.kernel.plan(),
+                    dtype=task.dtype,
+                    target=task.target,
+                    point=dict(point),
+                    path=str(path),
+                )
+        except (LostError, FailedError) as error:
+            return f"build: {error}"
+        return path
 
     def _result(self, task: Task, built: Path | str) -> Result:
         """Seconds of a candidate by itself, or what is wrong with it.
@@ -143,57 +181,70 @@ class Pool:
         if isinstance(built, str):
             return built
         try:
-            seconds: list[float] = self._measure(task, [built], self.options.seconds)[0]
+            return self._measure(task, [built], self.options.seconds)[0]
         except FailedError as error:
-            return str(error)
-        return seconds
+            return f"measure: {error}"
 
-    def _build_one(self, task: Task, point: Point, path: Path) -> Path | str:
-        request = {
-            "do": "build",
-            "plan": task.kernel.plan(),
-            "dtype": task.dtype,
-            "target": task.target,
-            "point": dict(point),
-            "path": str(path),
-        }
-        try:
-            with self._helper() as helper:
-                helper.ask(request, self.options.timeout)
-        except (LostError, FailedError) as error:
-            return str(error)
-        return path
-
-    def _measure(self, task: Task, libraries: list[Path], seconds: float) -> Any:
+    def _measure(self, task: Task, libraries: list[Path], seconds: float) -> list[list[float]]:
         """Seconds of some libraries, in turns.
 
         Raises:
             FailedError: one of them computes something else, or crashes.
             TuningError: no worker answers.
         """
-        tracker = self.options.tracker
-        request = {
-            "libraries": [str(path) for path in libraries],
-            "plan": task.kernel.plan(),
-            "dtype": task.dtype,
-            "rows": task.rows,
-            "seconds": seconds,
-            "device": task.device,
-        }
-        if tracker is not None:
-            request["tracker"] = [tracker.host, tracker.port, tracker.key, self.options.timeout]
-        for _ in range(MAX_ATTEMPTS if tracker is not None else 1):
+        lost = ""
+        for _ in range(1 if self.options.tracker is None else MAX_ATTEMPTS):
             try:
                 with self._helper() as helper:
-                    return helper.ask({"do": "measure", **request}, self.options.timeout)
+                    self._connect(helper)
+                    return helper.measure(
+                        self.options.timeout,
+                        libraries=[str(path) for path in libraries],
+                        plan=task.kernel.plan(),
+                        dtype=task.dtype,
+                        rows=task.rows,
+                        seconds=seconds,
+                        device=task.device,
+                    )
             except LostError as error:
-                lost = error
-                self._num_workers()  # an error if nobody is left to ask
-        raise FailedError(str(lost))
+                lost = str(error)
+        raise FailedError(lost)
+
+    def _connect(self, helper: Helper) -> None:
+        """Gets a worker, which is no candidate's business.
+
+        All may be busy for as long as a measurement may take. One that hangs is tried once: the
+        tracker does not name it again.
+
+        Raises:
+            TuningError: none answers.
+        """
+        tracker, options = self.options.tracker, self.options
+        if tracker is None:
+            return
+        place = (tracker.host, tracker.port, tracker.key)
+        deadline = time.monotonic() + options.worker_wait + options.timeout
+        while True:
+            wait_for_workers(tracker, options.worker_wait)
+            try:
+                helper.connect(options.worker_wait, *place, options.timeout)
+                break
+            except LostError as error:
+                if time.monotonic() >= deadline:
+                    raise TuningError(
+                        f"tune: {tracker.host}:{tracker.port}: expected a worker with key "
+                        f"{tracker.key!r} to answer, got none: {error}"
+                    ) from error
 
     @contextmanager
     def _helper(self) -> Iterator[Helper]:
-        """A process that has nothing to do."""
+        """A process that has nothing to do.
+
+        Raises:
+            TuningError: the run was interrupted.
+        """
+        if self._is_closed:
+            raise TuningError("tune: interrupted")
         try:
             helper = self._idle.get_nowait()
         except Empty:

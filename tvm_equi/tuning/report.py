@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tvm_equi.schedule.databases import geometric_mean
 from tvm_equi.tuning.task import Outcome, Watch
 
 
@@ -49,14 +50,13 @@ def _ms(seconds: float) -> str:
     return "" if math.isinf(seconds) else f"{1e3 * seconds:.3f}"
 
 
-def geometric_mean(outcomes: Sequence[Outcome]) -> float:
-    """The mean gain of the kernels that were raced.
+def mean_gain(outcomes: Sequence[Outcome]) -> float:
+    """The geometric mean of the gains of the kernels that were raced.
 
     Args:
         outcomes: of a run.
     """
-    gains = [each.gain for each in outcomes if each.is_raced]
-    return math.exp(sum(map(math.log, gains)) / len(gains)) if gains else 1.0
+    return geometric_mean(each.gain for each in outcomes if each.is_raced)
 
 
 @contextmanager
@@ -67,19 +67,17 @@ def progress(console: Console) -> Iterator[Watch]:
         console: to draw on; one that is no terminal gets a line now and then.
     """
     start = time.monotonic()
-    before: dict[str, int] = {}
     said = [0.0]
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def watch(outcomes: Sequence[Outcome]) -> None:
-            done = sum(len(each.seconds) for each in outcomes)
-            first = before.setdefault("done", max(0, done - 1))
+            done = sum(len(each.seconds) - each.resumed for each in outcomes)
             left = sum(max(0, each.planned - len(each.seconds)) for each in outcomes)
             elapsed = time.monotonic() - start
-            seconds = elapsed / max(1, done - first) * left
+            seconds = elapsed / max(1, done) * left
             line = f"{done} trials measured, {left} left, about {_clock(seconds)} to go"
             if console.is_terminal:
-                live.update(Group(table(outcomes), Text(line)), refresh=True)
+                live.update(Group(Text(line), table(outcomes)), refresh=True)
             elif elapsed - said[0] >= LINE_SECONDS:
                 said[0] = elapsed
                 console.print(line)

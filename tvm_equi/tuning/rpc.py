@@ -1,32 +1,45 @@
-"""Trackers and workers of TVM's RPC, on loopback unless the user says otherwise.
+"""A tracker of TVM's RPC, as whoever tunes sees it: its address, and the workers that it knows.
 
-In: addresses as users write them. Out: processes that serve until they are stopped, and the number
-of workers that a tracker knows. Whoever reaches a worker can run code on it: open one only to a
-network in which everybody may.
+In: addresses as users write them. Out: numbers of workers. Nothing waits for longer than it is told
+to, whatever is at the address. What serves is in `tuning/server.py`.
 """
 
 from __future__ import annotations
 
-import os
+import ipaddress
+import re
 import socket
-import subprocess
-import sys
+import struct
 import time
-from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 from tvm_equi.errors import ArgumentError, TuningError
-from tvm_equi.tuning.helper import thread_variables
-from tvm_equi.tuning.pool import Tracker
 
-LOOPBACK = "127.0.0.1"
-TRACKER_PORT, WORKER_PORT = 9190, 9090
+TRACKER_PORT = 9190
 CONNECT_SECONDS = 5.0
-PORTS = 1000
-"""Ports that a worker tries, from the first on."""
+
+_ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(:(?P<port>\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Tracker:
+    """Where workers are.
+
+    Args:
+        host: of the tracker.
+        port: of the tracker.
+        key: of the workers.
+    """
+
+    host: str
+    port: int
+    key: str
 
 
 def parse_address(text: str, argument: str) -> tuple[str, int]:
-    """(host, port) of a text such as "127.0.0.1:9190".
+    """(host, port) of a text such as "127.0.0.1:9190" or "[::1]:9190".
 
     Args:
         text: to read; the port may be left out.
@@ -35,12 +48,22 @@ def parse_address(text: str, argument: str) -> tuple[str, int]:
     Raises:
         ArgumentError: it is no address.
     """
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        host, port = text, str(TRACKER_PORT)
-    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise ArgumentError(f"{argument}: expected HOST:PORT, got {text!r}")
-    return host, int(port)
+    found = _ADDRESS.fullmatch(text)
+    port = int(found["port"] or TRACKER_PORT) if found else 0
+    if found is None or not 0 < port < 1 << 16:
+        raise ArgumentError(f"{argument}: expected HOST:PORT or [IPV6]:PORT, got {text!r}")
+    return found["host"].strip("[]"), port
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from its own machine alone.
+
+    Args:
+        host: a name or an address.
+    """
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def count_workers(tracker: Tracker) -> int:
@@ -50,28 +73,44 @@ def count_workers(tracker: Tracker) -> int:
         tracker: to ask.
 
     Raises:
-        TuningError: the tracker does not answer.
+        TuningError: nobody listens there, or no tracker.
     """
-    from tvm import rpc
-
     try:
-        # TVM would try again for a minute where nobody listens.
-        socket.create_connection((tracker.host, tracker.port), CONNECT_SECONDS).close()
-        summary = rpc.connect_tracker(tracker.host, tracker.port).summary()
-    except (OSError, RuntimeError, ValueError) as error:
+        servers = _servers(tracker)
+    except (OSError, ValueError) as error:
         raise TuningError(
             f"tune: tracker: expected one at {tracker.host}:{tracker.port}, got: {error}; "
             "start one with `tvm-equi tracker`"
         ) from error
-    wanted = f"server:{tracker.key}"
-    return sum(each.get("key") == wanted for each in summary["server_info"])
+    return sum(each.get("key") == f"server:{tracker.key}" for each in servers)
+
+
+def _servers(tracker: Tracker) -> list[dict[str, Any]]:
+    """What a tracker says of its workers.
+
+    Raises:
+        OSError: nobody listens there, or says nothing.
+        ValueError: something else than a tracker does.
+    """
+    from tvm.rpc import base
+
+    magic = struct.pack("<i", base.RPC_TRACKER_MAGIC)
+    address = (tracker.host, tracker.port)
+    with socket.create_connection(address, CONNECT_SECONDS) as connection:
+        connection.sendall(magic)
+        if base.recvall(connection, len(magic)) != magic:
+            raise ValueError("something else")
+        base.sendjson(connection, [base.TrackerCode.SUMMARY])
+        _, summary = base.recvjson(connection)
+    found: list[dict[str, Any]] = summary["server_info"]
+    return found
 
 
 def wait_for_workers(tracker: Tracker, seconds: float) -> int:
     """The number of workers, as soon as there is one.
 
     Args:
-        tracker: to ask.
+        tracker: to ask; it may still be starting.
         seconds: to wait.
 
     Raises:
@@ -79,55 +118,18 @@ def wait_for_workers(tracker: Tracker, seconds: float) -> int:
     """
     deadline = time.monotonic() + seconds
     while True:
-        count = count_workers(tracker)
+        is_over = time.monotonic() >= deadline
+        try:
+            count = count_workers(tracker)
+        except TuningError:
+            if is_over:
+                raise
+            count = 0
         if count:
             return count
-        if time.monotonic() >= deadline:
+        if is_over:
             raise TuningError(
                 f"tune: {tracker.host}:{tracker.port}: expected workers with key "
                 f"{tracker.key!r}, got none in {seconds:g} s; start some with `tvm-equi worker`"
             )
-        time.sleep(min(1.0, seconds))
-
-
-def start_tracker(host: str = LOOPBACK, port: int = TRACKER_PORT) -> subprocess.Popen[bytes]:
-    """A tracker's process.
-
-    Args:
-        host: address to listen on.
-        port: to listen on.
-    """
-    arguments = ["--host", host, "--port", str(port), "--port-end", str(port + 1)]
-    return _start("tvm.exec.rpc_tracker", arguments, {})
-
-
-def start_worker(
-    tracker: Tracker,
-    host: str = LOOPBACK,
-    port: int = WORKER_PORT,
-    threads: int = 1,
-    libraries: Sequence[str] = (),
-) -> subprocess.Popen[bytes]:
-    """A worker's process, which measures one candidate at a time.
-
-    Args:
-        tracker: to register with, and the worker's key.
-        host: address to listen on, by which the tuning machine reaches it.
-        port: to listen on, or the next free one.
-        threads: of kernels.
-        libraries: paths of those that candidates need, such as the runtime of CUDA.
-    """
-    arguments = ["--host", host, "--port", str(port), "--port-end", str(port + PORTS)]
-    arguments += ["--tracker", f"{tracker.host}:{tracker.port}", "--key", tracker.key]
-    if libraries:
-        arguments += ["--load-library", ":".join(libraries)]
-    return _start("tvm.exec.rpc_server", arguments, thread_variables(threads))
-
-
-def _start(module: str, arguments: list[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A process of a group of its own, so that what it starts can be stopped with it."""
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        env={**os.environ, **variables},
-        start_new_session=True,
-    )
+        time.sleep(min(1.0, max(0.05, seconds / 10)))

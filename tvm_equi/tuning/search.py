@@ -15,6 +15,7 @@ from typing import Any
 
 from tvm_equi.errors import TuningError
 from tvm_equi.schedule import records, sampling
+from tvm_equi.schedule.databases import Entry
 from tvm_equi.schedule.records import Record
 from tvm_equi.schedule.space import Point
 from tvm_equi.schedule.targets import cpu_target, family, gpu_target, is_gpu
@@ -50,7 +51,7 @@ def search(
 ) -> list[Outcome]:
     """Measures the rule for every kernel, then tunes those one after another.
 
-    Trials are shared out by the time that the rule takes for a row.
+    Trials are shared out by the time that the rule takes for a row, or evenly.
 
     Args:
         tasks: the kernels.
@@ -77,7 +78,8 @@ def search(
             failures.append(error)
     if failures and not searches:
         raise failures[0]
-    planned = shares(budget.trials, [outcome.weight for outcome in outcomes])
+    weights = [1.0 if budget.is_even else outcome.weight for outcome in outcomes]
+    planned = shares(budget.trials, weights)
     for outcome, count in zip(outcomes, planned, strict=True):
         outcome.planned = count
     for one in searches:
@@ -104,8 +106,9 @@ class _Search:
         self.target = gpu_target(task.target) if is_gpu(task.target) else cpu_target(task.target)
         self.candidates = Candidates.of(task, self.target)
         self.choices, self.rule = self.candidates.choices, self.candidates.rule
-        self.module = sampling.workload(task.kernel, task.dtype, family(task.target))
-        self.workload = database.store.commit_workload(self.module)
+        self.conditions = task.conditions(pool.machine, pool.options.threads)
+        self.workload = database.store.commit_workload(self._module(self.conditions))
+        self.module = self.workload.mod
         self.tvm_target = metaschedule.tvm_target(self.target)
 
     def measure_rule(self) -> None:
@@ -117,6 +120,7 @@ class _Search:
         """
         trials = self._measured()
         self.outcome.seconds = [each.seconds for each in trials]
+        self.outcome.resumed = len(trials)
         if self._rule_seconds(trials) == float("inf"):
             self._try([self._schedule(self.rule)])
             trials = self._measured()
@@ -133,20 +137,29 @@ class _Search:
             TuningError: no worker answers.
         """
         left = self.outcome.planned - len(self._measured())
-        entry = records.entries(self.database.chosen).get(self.structure)
-        if left <= 0 and entry is not None:
+        entry = self.database.entry(self.structure)
+        if left > 0 or entry is None or entry.best.conditions != self._raced_conditions():
+            self._explore(left, budget)
+            self._race(entry)
+        else:
             self.outcome.gain, self.outcome.is_raced = entry.gain, True
             self.outcome.chosen = None if entry.best.point == self.rule else entry.best.point
-        else:
-            self._explore(left, budget)
-            self._race()
         if self.outcome.chosen is not None:
             self.winners.append(self.outcome.chosen)
         self.watch()
 
+    def _module(self, conditions: dict[str, Any]) -> Any:
+        """The workload that stands for the kernel, measured under some conditions."""
+        task = self.task
+        return sampling.workload(task.kernel, task.dtype, family(task.target), conditions)
+
+    def _raced_conditions(self) -> dict[str, Any]:
+        """Those of a race: the number of trials that it was among, beside those of the trials."""
+        return {**self.conditions, "trials": len(self._measured())}
+
     def _measured(self) -> list[Record]:
         """The trials so far."""
-        return self.database.measured(self.structure)
+        return self.database.measured(self.structure, self.conditions)
 
     def _rule_seconds(self, trials: Sequence[Record]) -> float:
         """The fewest of the rule's; infinite where it is not measured."""
@@ -161,6 +174,7 @@ class _Search:
         )
         model = metaschedule.cost_model(self.choices)
         arguments = ms.arg_info.ArgInfo.from_entry_func(self.module, remove_preproc=False)
+        self._remind(model, context, arguments)
         for points in (self._seeds, self.candidates.neighbours, self.candidates.combination):
             found = points(self._measured())[: max(1, 2 * trials // 3)]
             near = [self._schedule(point) for point in found]
@@ -182,6 +196,13 @@ class _Search:
             trials -= self._answer(candidates, trials, context, model)
         context.post_tuning()
 
+    def _remind(self, model: Any, context: Any, arguments: Any) -> None:
+        """Lets the cost model learn from what earlier runs have measured."""
+        ms = metaschedule.meta_schedule()
+        known = [each for each in self._measured() if self.candidates.is_current(each.point)]
+        tried = [ms.MeasureCandidate(self._schedule(each.point), arguments) for each in known]
+        model.update(context, tried, [metaschedule.result(each.seconds) for each in known])
+
     def _seeds(self, trials: Sequence[Record]) -> list[Point]:
         """What won for this kernel on other targets, and for the last kernels of this run."""
         known = [each.point for each in records.elsewhere(self.structure.kernel, self.task.dtype)]
@@ -194,51 +215,65 @@ class _Search:
         new = new[:trials]
         results = self._try([each.sch for each in new])
         model.update(context, new, results)
-        # The search asks again for what it has seen elsewhere; it is told what came of it.
-        again = metaschedule.meta_schedule().runner.RunnerResult([1.0], None)
+        # Of what it proposes again the search need not be told more than that it was measured.
+        again = metaschedule.result(1.0)
         answers = dict(zip(map(id, new), results, strict=True))
         context.notify_runner_results(candidates, [answers.get(id(c), again) for c in candidates])
         return len(new)
 
     def _try(self, schedules: list[Any]) -> list[Any]:
-        """Builds, checks and times candidates; results as MetaSchedule has them."""
-        result = metaschedule.meta_schedule().runner.RunnerResult
+        """Builds, checks and times candidates; results as MetaSchedule has them.
+
+        Each is written down as soon as it is measured.
+        """
         points = [sampling.read_point(each.mod) for each in schedules]
+        results: list[Any] = [None] * len(points)
         with tempfile.TemporaryDirectory(prefix="tvm_equi-tune-") as folder:
-            found = self.pool.run(self.task, points, Path(folder))
-        results = []
-        for schedule, each in zip(schedules, found, strict=True):
-            seconds = [] if isinstance(each, str) else [statistics.median(each)]
-            if isinstance(each, str):
-                self._note(each)
-            self.database.add(self.workload, schedule.trace, seconds, self.tvm_target)
-            self.outcome.seconds.append(seconds[0] if seconds else float("inf"))
-            results.append(result(seconds or None, None if seconds else str(each)))
-        self.watch()
+            for number, found in self.pool.run(self.task, points, Path(folder)):
+                seconds = float("inf") if isinstance(found, str) else statistics.median(found)
+                if isinstance(found, str):
+                    self._note(found)
+                self._write(schedules[number].trace, points[number], seconds)
+                results[number] = metaschedule.result(seconds)
+                self.watch()
         return results
+
+    def _write(self, trace: Any, point: Point, seconds: float) -> None:
+        """Writes a trial down."""
+        plan, path = self.task.kernel.plan(), self.database.trials
+        record = Record(self.structure, plan, self.conditions, dict(point), seconds, path, 0)
+        self.database.add(self.workload, trace, record, self.tvm_target)
+        self.outcome.seconds.append(seconds)
 
     def _note(self, error: str) -> None:
         """Keeps the last few errors."""
         self.outcome.errors = [*self.outcome.errors[-4:], error]
 
-    def _race(self) -> None:
-        """Times the best candidates and the rule in turns, and writes down who wins."""
+    def _race(self, entry: Entry | None) -> None:
+        """Times the best candidates and the rule in turns, and writes down who wins.
+
+        What was chosen before takes part too: it won a race, and one measurement may be unlucky.
+        """
+        fastest = sorted(self._measured(), key=lambda each: each.seconds)
+        points = [each.point for each in fastest if each.seconds < float("inf")][: 1 + FINALISTS]
+        if entry is not None:
+            points.append(entry.best.point)
         finalists: list[Point] = []
-        for record in sorted(self._measured(), key=lambda each: each.seconds):
-            is_new = record.point not in (self.rule, *finalists) and record.seconds < float("inf")
-            if is_new and len(finalists) < FINALISTS and self.candidates.is_current(record.point):
-                finalists.append(record.point)
+        for point in points:
+            is_new = point not in (self.rule, *finalists)
+            if is_new and self.candidates.is_current(point):
+                finalists.append(point)
         raced = self._raced(finalists)
         if not raced:
             return
         best, seconds, winner = max(raced, key=lambda each: each[0])
         chosen = [(self._schedule(self.rule).trace, [seconds])]
+        self.outcome.gain, self.outcome.chosen, self.outcome.is_raced = 1.0, None, True
         if best >= MIN_GAIN:
             self.outcome.gain, self.outcome.chosen = best, winner
             # Rounds are paired, so that their ratio is known better than either time.
             chosen.append((self._schedule(winner).trace, [seconds / best]))
-        self.database.choose(self.module, chosen, self.tvm_target)
-        self.outcome.is_raced = True
+        self.database.choose(self._module(self._raced_conditions()), chosen, self.tvm_target)
 
     def _raced(self, finalists: Sequence[Point]) -> list[tuple[float, float, Point]]:
         """(gain, the rule's seconds, point) of the rule and of those that beat it or not.

@@ -8,8 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.artifact.codegen import sources
 from tvm_equi.schedule.records import Structure
 from tvm_equi.schedule.space import Point
 from tvm_equi.schedule.targets import family, is_gpu
@@ -46,6 +48,21 @@ class Task:
         """What it runs on: "cpu" or "cuda"."""
         return "cuda" if is_gpu(self.target) else "cpu"
 
+    def conditions(self, machine: str, threads: int) -> dict[str, Any]:
+        """Those under which it is measured, in JSON's types: times under others are not comparable.
+
+        Args:
+            machine: that measures.
+            threads: of the kernel.
+        """
+        return {
+            "rows": self.rows,
+            "threads": threads,
+            "target": self.target,
+            "machine": machine,
+            "code": sources()[:12],
+        }
+
     @property
     def structure(self) -> Structure:
         """What its records are found by."""
@@ -59,6 +76,7 @@ class Outcome:
     Args:
         task: what was tuned.
         planned: trials that it gets; one, the rule's, until the rules of all tasks are measured.
+        resumed: trials of earlier runs.
         seconds: of each trial, in order; infinite where it failed.
         rule_seconds: of the rule.
         gain: how many times as fast the chosen record is as the rule; 1 where the rule stays.
@@ -69,6 +87,7 @@ class Outcome:
 
     task: Task
     planned: int = 1
+    resumed: int = 0
     seconds: list[float] = field(default_factory=list)
     rule_seconds: float = float("inf")
     gain: float = 1.0
@@ -98,10 +117,12 @@ class Budget:
     Args:
         trials: in all, over the tasks and over all runs on this database.
         deadline: of `time.monotonic`, or None.
+        is_even: whether tasks get as many trials each, however long they take.
     """
 
     trials: int
     deadline: float | None = None
+    is_even: bool = False
 
     def is_over(self) -> bool:
         """Whether the time is up."""

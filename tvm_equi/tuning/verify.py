@@ -1,7 +1,7 @@
 """Whether the records of a database still hold: legal, built, and right in numbers.
 
-In: a folder of databases. Out: a verdict for each kernel. Kernels for another CPU are built, and
-run where this machine can.
+In: a folder of databases. Out: a verdict for each kernel. Kernels for another machine are built,
+and run where this one can, at the rows at which kernels are tuned.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.errors import TvmEquiError
-from tvm_equi.schedule import records, space
+from tvm_equi.runtime.devices import runs_here
+from tvm_equi.schedule import databases, space
 from tvm_equi.schedule.records import Record
-from tvm_equi.schedule.targets import X86_LEVELS, cpu_target, gpu_target, host_family, is_gpu
-from tvm_equi.tuning.helper import FailedError, Helper, LostError
+from tvm_equi.schedule.targets import cpu_target, gpu_target, is_gpu
+from tvm_equi.tuning.helper import Helper
+from tvm_equi.tuning.task import Task
 
-ROWS = 256
 TIMEOUT = 300.0
 
 
@@ -49,7 +51,7 @@ def verify(folder: Path, family: str) -> Iterator[Verdict]:
     """
     helper = Helper()
     try:
-        for entry in records.entries(folder / family).values():
+        for entry in databases.entries(folder / family).values():
             yield _verdict(entry.best, family, helper)
     finally:
         helper.close()
@@ -57,29 +59,21 @@ def verify(folder: Path, family: str) -> Iterator[Verdict]:
 
 def _verdict(record: Record, family: str, helper: Helper) -> Verdict:
     dtype = record.structure.dtype
-    request = {"plan": record.plan, "dtype": dtype}
-    is_run = _runs_here(family)
+    is_run = runs_here(family)
     try:
         kernel = Kernel.from_plan(record.plan)
         if kernel.structure() != record.structure.kernel:
             return Verdict(record, "the plan is that of another kernel", False)
         target = gpu_target(family) if is_gpu(family) else cpu_target(family)
         space.apply_point(kernel, dtype, target, record.point)
+        task = Task.of("", kernel, dtype, family, None)
         with tempfile.TemporaryDirectory(prefix="tvm_equi-verify-") as work:
-            path = f"{work}/candidate.so"
-            point = dict(record.point)
-            build = {"do": "build", **request, "target": family, "point": point, "path": path}
-            helper.ask(build, TIMEOUT)
+            path, point = f"{work}/candidate.so", dict(record.point)
+            facts: dict[str, Any] = {"plan": record.plan, "dtype": dtype}
+            helper.build(TIMEOUT, **facts, target=family, point=point, path=path)
             if is_run:
-                run = {"do": "measure", **request, "libraries": [path], "rows": ROWS, "seconds": 0}
-                helper.ask(run, TIMEOUT)
-    except (TvmEquiError, LostError, FailedError) as error:
+                facts |= {"libraries": [path], "device": task.device}
+                helper.measure(TIMEOUT, **facts, rows=task.rows, seconds=0.0)
+    except TvmEquiError as error:
         return Verdict(record, str(error), False)
     return Verdict(record, "", is_run)
-
-
-def _runs_here(family: str) -> bool:
-    """Whether this CPU runs a family's code."""
-    levels = list(X86_LEVELS)
-    own = host_family()
-    return family in levels and own in levels and levels.index(family) <= levels.index(own)
