@@ -151,9 +151,9 @@ def worker(
             f"machine, got {host}; whoever reaches it can run code here"
         )
     own = _gpu() if target == CUDA else host_family()
-    found = Tracker(*address, key or own)
-    if not found.key:
+    if not key and not own:
         raise ArgumentError("tvm-equi worker: --key: expected one, since this CPU has no level")
+    found = Tracker(*address, key or own)
     typer.echo(f"worker for {found.key!r} at {host}, tracker {found.host}:{found.port}")
     serve_worker(found, host, port, threads, "cuda" if target == CUDA else "cpu")
 

@@ -18,7 +18,8 @@ RULE = dict(CANDIDATES.rule)
 
 
 def trial(seconds: float, **changes: object) -> Record:
-    return Record(TASK.structure, TASK.kernel.plan(), {**RULE, **changes}, seconds, Path(), 1)
+    point = {**RULE, **changes}
+    return Record(TASK.structure, TASK.kernel.plan(), {}, point, seconds, Path(), 1)
 
 
 def test_neighbours_differ_in_one_choice_and_are_new() -> None:

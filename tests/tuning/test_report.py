@@ -11,7 +11,7 @@ from tvm_equi.tuning import report
 from tvm_equi.tuning.task import Outcome, Task
 
 TASK = Task("1 value kernel", product(), "float32", "x86-64-v3", 512)
-DONE = Outcome(TASK, 4, [0.004, 0.002, float("inf")], 0.004, 1.9, True, {"lanes": 4})
+DONE = Outcome(TASK, 4, 0, [0.004, 0.002, float("inf")], 0.004, 1.9, True, {"lanes": 4})
 BEGUN = Outcome(TASK, 4)
 
 
@@ -33,7 +33,7 @@ def test_table() -> None:
 def test_mean_counts_raced_kernels_alone() -> None:
     assert report.mean_gain([DONE, BEGUN]) == 1.9
     assert report.mean_gain([BEGUN]) == 1.0
-    other = Outcome(TASK, 1, [1.0], 1.0, 1.0, True)
+    other = Outcome(TASK, 1, 0, [1.0], 1.0, 1.0, True)
     assert abs(report.mean_gain([DONE, other]) - 1.9**0.5) < 1e-12
 
 

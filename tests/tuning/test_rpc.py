@@ -55,6 +55,13 @@ def test_loopback(host: str, wanted: bool) -> None:
     assert is_loopback(host) == wanted
 
 
+@pytest.mark.parametrize("key", ["", "two words", "a:b", "a\nb"])
+def test_keys_that_no_worker_would_match(key: str) -> None:
+    with pytest.raises(ArgumentError, match="--key: expected letters, digits"):
+        Tracker("127.0.0.1", 1, key)
+    assert Tracker("127.0.0.1", 1, "x86-64-v4").key == "x86-64-v4"
+
+
 def test_nobody_listens() -> None:
     with pytest.raises(
         TuningError, match=r"tracker: expected one at 127.0.0.1:\d+, got: .*refused"

@@ -64,10 +64,14 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     outcomes = run(tmp_path, ("uvu", "linear"), 10)
     after = records.read(tmp_path / FAMILY / "trials")
     assert after[:4] == before
-    assert [len(each.seconds) for each in outcomes] == [5, 5]
+    assert [each.resumed for each in outcomes] == [
+        sum(each.structure == task.structure for each in before) for task in tasks("uvu", "linear")
+    ]
+    assert sum(len(each.seconds) for each in outcomes) == 10
     assert len(after) == 10
-    assert len(run(tmp_path, ("uvu", "linear"), 10)) == 2
-    assert len(records.read(tmp_path / FAMILY / "trials")) == 10
+    again = run(tmp_path, ("uvu", "linear"), 10)
+    assert records.read(tmp_path / FAMILY / "trials") == after
+    assert [each.gain for each in again] == [each.gain for each in outcomes]
 
 
 def test_no_time_left(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def test_one_worker_is_killed_and_one_hangs(
     for each in made:
         (address,) = listening(each)
         assert address.startswith("0100007F:")  # 127.0.0.1
-    options = Options(seconds=0.02, race_seconds=0.02, timeout=6.0, tracker=tracker)
+    waits = {"timeout": 5.0, "worker_wait": 3.0}
+    options = Options(seconds=0.02, race_seconds=0.02, tracker=tracker, **waits)
     folder = tmp_path / FAMILY / "trials"
 
     def harm() -> None:
@@ -119,7 +120,7 @@ def test_bad_candidates_do_not_end_a_worker(
 ) -> None:
     """One aborts, one hangs; each is tried some times, and then a good one is measured."""
     (worker,) = start(started, tracker, 1)
-    options = Options(seconds=0.02, timeout=4.0, tracker=tracker)
+    options = Options(seconds=0.02, timeout=3.0, tracker=tracker)
     with Pool(options) as pool:
         build = pool._build_one
 
@@ -142,7 +143,7 @@ def test_bad_candidates_do_not_end_a_worker(
 def test_workers_of_two_kinds_with_one_tracker(
     tracker: Tracker, started: list[Server], tmp_path: Path
 ) -> None:
-    keys = ("x86-64-v2", "another kind")
+    keys = ("x86-64-v2", "another-kind")
     for key in keys:
         start(started, tracker, 1, key)
     outcomes = []

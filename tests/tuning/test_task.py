@@ -45,7 +45,7 @@ def test_task(target: str, device: str, family: str) -> None:
 def test_best_of_an_outcome() -> None:
     task = Task.of("name", KERNEL, "float32", "x86-64-v3", None)
     assert Outcome(task).best == float("inf")
-    assert Outcome(task, 3, [3.0, 2.0, float("inf")], 4.0).best == 2.0
-    assert Outcome(task, 3, [3.0], 1.0).best == 1.0
-    assert Outcome(task, 3, [3.0], 2.0).weight == 2.0 / task.rows
+    assert Outcome(task, 3, 0, [3.0, 2.0, float("inf")], 4.0).best == 2.0
+    assert Outcome(task, 3, 0, [3.0], 1.0).best == 1.0
+    assert Outcome(task, 3, 0, [3.0], 2.0).weight == 2.0 / task.rows
     assert Outcome(task).weight == 0.0

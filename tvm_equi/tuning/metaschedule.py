@@ -111,16 +111,17 @@ def context(
         genetic_mutate_prob=0.9,
         eps_greedy=0.1,
     )
-    return ms.TuneContext(
-        mod=module,
-        target=tvm_target(target),
-        space_generator=generator,
-        search_strategy=strategy,
-        task_name=kernel.key()[:12],
-        rand_state=seed,
-        num_threads=1,
-        logger=_silent(),
-    )
+    with _no_intrinsics():
+        return ms.TuneContext(
+            mod=module,
+            target=tvm_target(target),
+            space_generator=generator,
+            search_strategy=strategy,
+            task_name=kernel.key()[:12],
+            rand_state=seed,
+            num_threads=1,
+            logger=_silent(),
+        )
 
 
 def tvm_target(target: CpuTarget | GpuTarget) -> Any:

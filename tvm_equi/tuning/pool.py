@@ -40,7 +40,8 @@ class Options:
     Args:
         threads: of kernels on this machine.
         builders: candidates that are built at a time; 0 for as many as there are CPUs.
-        timeout: seconds that a build or a measurement may take.
+        timeout: seconds that a measurement may take.
+        build_timeout: seconds that a build may take, on a machine that others may load.
         seconds: to spend on timing a candidate.
         race_seconds: to spend on timing each finalist.
         tracker: of workers; by default this machine measures.
@@ -50,6 +51,7 @@ class Options:
     threads: int = 1
     builders: int = 0
     timeout: float = 120.0
+    build_timeout: float = 600.0
     seconds: float = 0.2
     race_seconds: float = 0.8
     tracker: Tracker | None = None
@@ -161,7 +163,7 @@ class Pool:
         try:
             with self._helper() as helper:
                 helper.build(
-                    self.options.timeout,
+                    self.options.build_timeout,
                     plan=task.kernel.plan(),
                     dtype=task.dtype,
                     target=task.target,

@@ -30,12 +30,22 @@ class Tracker:
     Args:
         host: of the tracker.
         port: of the tracker.
-        key: of the workers.
+        key: of the workers: letters, digits and some signs, since TVM splits texts at others.
+
+    Raises:
+        ArgumentError: it is no such key.
     """
 
     host: str
     port: int
     key: str
+
+    def __post_init__(self) -> None:
+        """Refuses a key that no worker would match."""
+        if not re.fullmatch(r"[\w.,+-]+", self.key):
+            raise ArgumentError(
+                f"--key: expected letters, digits, '.', ',', '+', '-' and '_', got {self.key!r}"
+            )
 
 
 def parse_address(text: str, argument: str) -> tuple[str, int]:
