@@ -14,7 +14,7 @@ from tvm_equi.tuning.operands import make_case
 
 KINDS = kinds()
 TARGET = gpu_target(OPENCL)
-NAMES = ("uvu gradient", "uvw", "linear gradient", "conv uvu gradient 0", "conv uvw second 1")
+NAMES = ("uvu gradient", "uvw", "linear gradient", "conv uvu gradient 0", "conv uvw gradient 0")
 
 
 def points(kernel: Kernel) -> list[dict[str, object]]:
