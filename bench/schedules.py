@@ -1,8 +1,8 @@
 """The kernels of the workloads, as the package calls them: what is tuned, and raced with the rule.
 
 In: workloads. Out: kernels by workload, form ("rows" or "edges") and pass (forward, backward,
-double backward). A convolution may take two kernels for a pass, and one with shared weights a
-product on nodes beside that over edges.
+double backward: with respect to everything). A convolution may take two kernels for a pass, and one
+with shared weights products on nodes beside that over edges.
 """
 
 from __future__ import annotations
@@ -50,13 +50,14 @@ def entries(workloads: Iterable[Workload]) -> Iterator[Entry]:
         workloads: to take apart.
     """
     from tvm_equi.runtime.kernel_plans import kernel_plans, planned_kernel
+    from tvm_equi.runtime.plans import derivative_plans
 
     seen: set[str] = set()
     workloads = list(workloads)
     for number, kernel in enumerate(KERNELS):
         for form in FORMS:
             for workload in workloads:
-                plans = [_derivative(plan, number) for plan in _plans(workload, form)]
+                plans = [derivative_plans(plan, number)[-1] for plan in _plans(workload, form)]
                 parts = [part for plan in plans for part in kernel_plans(plan)]
                 for position, part in enumerate(parts):
                     found = planned_kernel(part)
@@ -74,17 +75,3 @@ def _plans(workload: Workload, form: str) -> list[str]:
         return [plan]
     stages = stage_plans(plan)
     return [each for each in (stages.edges, stages.before, stages.after) if each]
-
-
-def _derivative(plan: str, order: int) -> str:
-    """The plan of a derivative as training asks for it: of all inputs, and of all gradients.
-
-    A second derivative is not taken with respect to the gradient that came in.
-    """
-    from tvm_equi.runtime.plans import derivative_plan, resolve
-
-    forward = resolve(plan)
-    inputs, outputs = tuple(range(len(forward.inputs))), tuple(range(len(forward.outputs)))
-    for number in range(order):
-        plan = derivative_plan(plan, inputs, outputs if number == 0 else inputs)
-    return plan

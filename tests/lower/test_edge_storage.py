@@ -51,7 +51,7 @@ def test_rows_go_through_the_order() -> None:
     def use(storage: EdgeStorage) -> None:
         storage.read("w", 0, 3, BLOCK)
         storage.enter(2)
-        storage.fetch(["w"], 0, 1)
+        storage.fetch(["w"], 2, 0, 1)
         storage.read("w", 0, 2, BLOCK)
         storage.leave()
 

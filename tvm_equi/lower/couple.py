@@ -41,6 +41,7 @@ from tvm_equi.lower.vector import (
     each_block,
     lane_sum,
     lane_sums,
+    num_blocks,
     total,
     vector_dtype,
     zeros,
@@ -102,8 +103,31 @@ class Couple:
     @contextmanager
     def each_row(self, group: list[int], block: Block, r: Expr) -> Iterator[Expr]:
         """A loop over the rows that the bundle runs for, inside a block of lanes."""
-        del group, block
+        self.fetch(group, block, r)
         yield r
+
+    def fetch(self, group: list[int], block: Block, r: Expr) -> None:
+        """Fetches a part of a later row's operands into the cache, as much in every block."""
+        if not self.storage.ahead:
+            return
+        before, num_parts = 0, 0
+        for other in self.groups():
+            if other == group:
+                before = num_parts
+            num_parts += num_blocks(self.roles[other[0]].extent, self.lanes)
+        names = dict.fromkeys(name for step in self.steps for name in step.operands)
+        streams = [
+            name
+            for name in names
+            if not (place := self.storage.places[name]).is_local
+            and place.is_large is None  # what is stored past the cache must not be in it
+            and self.is_fetched(place.operand.rows)
+        ]
+        self.storage.fetch(streams, r, before + block.base // block.width, num_parts)
+
+    def is_fetched(self, rows: str) -> bool:
+        """Whether rows of a kind differ from row to row."""
+        return rows == "row"
 
     def groups(self) -> list[list[int]]:
         """Paths in groups that share x and one loop over its lanes."""

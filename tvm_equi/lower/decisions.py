@@ -36,6 +36,8 @@ class Decisions:
         association: of products with an operand that has no channels.
         is_staged: whether interleaved segments that lanes touch more than once a row are transposed
             once for a tile.
+        ahead_rows: how many rows ahead of their use operands are fetched into the cache; 0 for
+            none. Edges have `run_edges`.
         is_streamed: whether large outputs are stored past the cache; for x86-64 only.
     """
 
@@ -51,4 +53,5 @@ class Decisions:
     max_unrolled: int = 8
     association: Association = "table"
     is_staged: bool = True
+    ahead_rows: int = 0
     is_streamed: bool = False

@@ -19,7 +19,7 @@ from tvm_equi.lower.couple import Couple, Table, parts
 from tvm_equi.lower.decisions import Decisions
 from tvm_equi.lower.edge_storage import EdgeStorage, Key
 from tvm_equi.lower.storage import Storage
-from tvm_equi.lower.vector import Block, Expr, constant, each_block, num_blocks, splat, store, total
+from tvm_equi.lower.vector import Block, Expr, constant, each_block, splat, store, total
 
 
 class EdgeCouple(Couple):
@@ -138,41 +138,18 @@ class EdgeCouple(Couple):
     def each_row(self, group: list[int], block: Block, r: Expr) -> Iterator[Expr]:
         """A loop over the node's edges, sums of the node in registers."""
         if self.is_by_edge:
-            self._fetch(group, block)
+            self.fetch(group, block, r)
             yield r
             return
         self.storage.open(self._register_sums(group), self._node_inputs(group), self._run[0], block)
         with self._rows() as row:
-            self._fetch(group, block)
+            self.fetch(group, block, row)
             yield row
         self.storage.close(block)
 
-    def _fetch(self, group: list[int], block: Block) -> None:
-        """Fetches a part of a later edge's operands."""
-        if self.storage.ahead:
-            before, num_parts = self._visits(group)
-            part = before + block.base // block.width
-            self.storage.fetch(self._streams(), part, num_parts)
-
-    def _visits(self, group: list[int]) -> tuple[int, int]:
-        """(blocks of lanes in the groups before, blocks in all)."""
-        before, total_blocks = 0, 0
-        for other in self.groups():
-            if other == group:
-                before = total_blocks
-            total_blocks += num_blocks(self.roles[other[0]].extent, self.lanes)
-        return before, total_blocks
-
-    def _streams(self) -> list[str]:
-        """Arguments with lanes whose rows differ from edge to edge."""
-        names = dict.fromkeys(name for step in self.steps for name in step.operands)
-        own = self.storage.order.rows
-        return [
-            name
-            for name in names
-            if not (place := self.storage.places[name]).is_local
-            and place.operand.rows not in ("shared", own)
-        ]
+    def is_fetched(self, rows: str) -> bool:
+        """Whether rows of a kind differ from edge to edge."""
+        return rows not in ("shared", self.storage.order.rows)
 
     def groups(self) -> list[list[int]]:
         """Paths in groups that share x, and whose sums fit registers."""

@@ -16,9 +16,7 @@ from tvm.script.ir_builder import tirx as T
 from tvm_equi.algebra.convolution import NodeRows
 from tvm_equi.lower.location import Channels
 from tvm_equi.lower.storage import Place, Storage
-from tvm_equi.lower.vector import Block, Expr, prefetch, vector_dtype, zeros
-
-LINE_BYTES = 64
+from tvm_equi.lower.vector import Block, Expr, vector_dtype, zeros
 
 Key = tuple[str, int]
 """(value, segment)."""
@@ -61,8 +59,8 @@ class EdgeStorage(Storage):
         ahead: int,
     ) -> None:
         """Starts a tile in which nothing is written yet."""
-        super().__init__(places, first, task, dtype)
-        self.count, self.order, self.ahead = count, order, ahead
+        super().__init__(places, first, task, dtype, ahead)
+        self.count, self.order = count, order
         self._entered: dict[str, Expr] | None = None
         self._upcoming: dict[str, Expr] = {}
         self._registers: dict[Key, list[Any]] = {}
@@ -133,24 +131,10 @@ class EdgeStorage(Storage):
             return self._hoisted[name, segment]
         return super().read(name, segment, r, block, channels)
 
-    def fetch(self, names: Sequence[str], part: Expr, num_parts: int) -> None:
-        """Fetches a part of the rows of a later edge into the cache.
-
-        Parts of a row follow one another, so that the hardware sees 16 streams and joins in: it
-        keeps more lines on their way than software can ask for.
-
-        Args:
-            names: arguments.
-            part: number of the part.
-            num_parts: of a row.
-        """
-        line = LINE_BYTES * 8 // int(self.dtype.removeprefix("float"))
-        for name in names:
-            place = self.places[name]
-            lines = -(-place.operand.dim // line)
-            for number in range(share := -(-lines // num_parts)):
-                address = (part * share + number) * line
-                prefetch(place.buffer, (self._upcoming[place.operand.rows], address))
+    def upcoming(self, place: Place, r: Expr) -> Expr:
+        """The row of an argument that is fetched while the row that was entered is computed."""
+        del r
+        return self._upcoming[place.operand.rows]
 
     def write(
         self,

@@ -265,7 +265,8 @@ class _Lowering:
 
     def _emit_tile(self, row: Expr, chunk: Expr, num_rows: int) -> None:
         """All bundles for one tile of rows."""
-        storage = Storage(self.places, row, chunk, self.dtype)
+        ahead = self.decisions.ahead_rows
+        storage = Storage(self.places, row, chunk, self.dtype, ahead)
         self._stage(storage, self.kernel.inputs, num_rows, into_argument=False)
         last_write = {
             step.target: number for number, b in enumerate(self.bundles) for step in b.steps

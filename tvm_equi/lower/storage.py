@@ -15,7 +15,9 @@ from tvm.script.ir_builder import tirx as T
 
 from tvm_equi.algebra.contraction import Operand
 from tvm_equi.lower.location import Channels, Location, read_at, write_at
-from tvm_equi.lower.vector import Block, Expr, each_block, load, store, zeros
+from tvm_equi.lower.vector import Block, Expr, each_block, load, prefetch, store, zeros
+
+LINE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,14 @@ class Storage:
         row: index of the first row of the tile.
         chunk: index of the chunk of rows that the tile belongs to.
         dtype: of all elements.
+        ahead: how many rows ahead of their use operands are fetched into the cache; 0 for none.
     """
 
-    def __init__(self, places: dict[str, Place], row: Expr, chunk: Expr, dtype: str) -> None:
+    def __init__(
+        self, places: dict[str, Place], row: Expr, chunk: Expr, dtype: str, ahead: int = 0
+    ) -> None:
         """Starts a tile in which nothing is written yet."""
-        self.places = places
+        self.places, self.ahead = places, ahead
         self.row = row
         self.chunk = chunk
         self.dtype = dtype
@@ -138,6 +143,30 @@ class Storage:
             values = [a + b for a, b in zip(old, values, strict=True)]
             at = replace(at, is_large=None)  # what was just read is in the cache
         write_at(at, block, channels, values)
+
+    def upcoming(self, place: Place, r: Expr) -> Expr:
+        """The row of an argument that is fetched while row r is computed."""
+        return T.min(self.row + r + self.ahead, place.buffer.shape[0] - 1)
+
+    def fetch(self, names: Sequence[str], r: Expr, part: Expr, num_parts: int) -> None:
+        """Fetches a part of the rows of a later row into the cache.
+
+        Parts of a row follow one another, so that the hardware sees few streams and joins in: it
+        keeps more lines on their way than software can ask for.
+
+        Args:
+            names: arguments; those with fewer lines than parts are left out.
+            r: row that is computed.
+            part: number of the part.
+            num_parts: of a row.
+        """
+        line = LINE_BYTES * 8 // int(self.dtype.removeprefix("float"))
+        for name in names:
+            place = self.places[name]
+            lines = -(-place.operand.dim // line)
+            for number in range(share := -(-lines // num_parts) if lines >= num_parts else 0):
+                address = (part * share + number) * line
+                prefetch(place.buffer, (self.upcoming(place, r), address))
 
     def running(self, name: str, segment: int) -> list[Expr] | None:
         """The sums so far of a segment that is kept in registers; None for any other."""

@@ -61,6 +61,7 @@ def _cpu_rules(
     yield _least("product_rows", decisions.product_rows, 1)
     yield _least("strip", decisions.strip, 1)
     yield _least("max_unrolled", decisions.max_unrolled, 0)
+    yield _least("ahead_rows", decisions.ahead_rows, 0)
     associations = ("table", "inline", "pairs")
     yield (
         decisions.association in associations,

@@ -112,6 +112,7 @@ def _cpu_values(kernel: Kernel, dtype: str, target: CpuTarget) -> dict[str, list
             values["node_sums"] = eighths[:-1]
     else:
         values["chunk_rows"] = [16, 32, 64, 128, 256]
+        values["ahead_rows"] = [0, 1, 2]
         values["is_staged"] = [False, True]
     if "couple" in families:
         values["association"] = ["inline", "pairs", "table"]
