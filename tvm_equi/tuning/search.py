@@ -22,8 +22,8 @@ from tvm_equi.schedule.targets import cpu_target, family, gpu_target, is_gpu
 from tvm_equi.tuning import metaschedule
 from tvm_equi.tuning.candidates import Candidates
 from tvm_equi.tuning.database import Database
-from tvm_equi.tuning.helper import FailedError
 from tvm_equi.tuning.pool import Pool
+from tvm_equi.tuning.race import race
 from tvm_equi.tuning.task import Budget, Outcome, Task, Watch, shares
 
 BATCH = 8
@@ -32,7 +32,7 @@ BATCH = 8
 MAX_PROPOSALS = 512
 """Of the search for one kernel: some are of points that are measured already."""
 
-FINALISTS = 3
+FINALISTS = 5
 MIN_GAIN = 1.02
 """A winner must be faster than the rule by so much, in the median of paired rounds."""
 
@@ -232,7 +232,7 @@ class _Search:
             for number, found in self.pool.run(self.task, points, Path(folder)):
                 seconds = float("inf") if isinstance(found, str) else statistics.median(found)
                 if isinstance(found, str):
-                    self._note(found)
+                    self.outcome.note(found)
                 self._write(schedules[number].trace, points[number], seconds)
                 results[number] = metaschedule.result(seconds)
                 self.watch()
@@ -244,10 +244,6 @@ class _Search:
         record = Record(self.structure, plan, self.conditions, dict(point), seconds, path, 0)
         self.database.add(self.workload, trace, record, self.tvm_target)
         self.outcome.seconds.append(seconds)
-
-    def _note(self, error: str) -> None:
-        """Keeps the last few errors."""
-        self.outcome.errors = [*self.outcome.errors[-4:], error]
 
     def _race(self, entry: Entry | None) -> None:
         """Times the best candidates and the rule in turns, and writes down who wins.
@@ -263,40 +259,16 @@ class _Search:
             is_new = point not in (self.rule, *finalists)
             if is_new and self.candidates.is_current(point):
                 finalists.append(point)
-        raced = self._raced(finalists)
-        if not raced:
+        placings = race(self.pool, self.outcome, self.rule, finalists)
+        if not placings:
             return
-        best, seconds, winner = max(raced, key=lambda each: each[0])
-        chosen = [(self._schedule(self.rule).trace, [seconds])]
+        best = max(placings, key=lambda each: each.gain)
+        chosen = [(self._schedule(self.rule).trace, [best.rule_seconds])]
         self.outcome.gain, self.outcome.chosen, self.outcome.is_raced = 1.0, None, True
-        if best >= MIN_GAIN:
-            self.outcome.gain, self.outcome.chosen = best, winner
-            # Rounds are paired, so that their ratio is known better than either time.
-            chosen.append((self._schedule(winner).trace, [seconds / best]))
+        if best.gain >= MIN_GAIN:
+            self.outcome.gain, self.outcome.chosen = best.gain, best.point
+            chosen.append((self._schedule(best.point).trace, [best.rule_seconds / best.gain]))
         self.database.choose(self._module(self._raced_conditions()), chosen, self.tvm_target)
-
-    def _raced(self, finalists: Sequence[Point]) -> list[tuple[float, float, Point]]:
-        """(gain, the rule's seconds, point) of the rule and of those that beat it or not.
-
-        A finalist that fails now, though it did not before, takes no part.
-        """
-        points = [self.rule, *finalists]
-        try:
-            with tempfile.TemporaryDirectory(prefix="tvm_equi-tune-") as folder:
-                times = self.pool.race(self.task, points, Path(folder))
-        except FailedError as error:
-            self._note(str(error))
-            if not finalists:
-                return []
-            if len(finalists) > 1:  # which of them it was is not known
-                return [each for point in finalists for each in self._raced([point])]
-            return self._raced([])
-        rule = statistics.median(times[0])
-        return [
-            (statistics.median(a / b for a, b in zip(times[0], each, strict=True)), rule, point)
-            for point, each in zip(points, times, strict=True)
-            if each
-        ]
 
     def _schedule(self, point: Point) -> Any:
         return sampling.decided(self.module, self.choices, self.rule, point)

@@ -95,6 +95,14 @@ class Outcome:
     chosen: Point | None = None
     errors: list[str] = field(default_factory=list)
 
+    def note(self, error: str) -> None:
+        """Keeps the last few errors.
+
+        Args:
+            error: what failed.
+        """
+        self.errors = [*self.errors[-4:], error]
+
     @property
     def weight(self) -> float:
         """Seconds of the rule for a row: how much there is to gain."""
