@@ -2,13 +2,16 @@
 
 Run as `python -m bench.tune --target x86-64-v4`; it begins no kernel after `--minutes`, and goes on
 where it was when it is run again. Trials stay in `--db`; what was chosen is merged into `--out`.
+Records that were tuned on another machine may lose on this one: `--again` names what `bench.tuned`
+has found, and the kernels that gain nothing there are tuned, and their records replaced.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 HEAVY_PLAN = 850
 """Characters of a plan from which a kernel takes ten seconds and more to compile."""
+
+LITTLE = 1.02
+"""A gain below this is none."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,9 +41,10 @@ def main(arguments: list[str] | None = None) -> None:
     add("--minutes", type=float, default=60.0, help="begin no kernel after so long")
     add("--workload", action="append", help="by name; may be given several times")
     add("--builders", type=int, default=0, help="candidates that are built at a time")
+    add("--again", type=Path, help="JSON of bench.tuned: replace the records that gain nothing")
     given = parser.parse_args(arguments)
     from tvm_equi.errors import TuningError
-    from tvm_equi.schedule.databases import merge
+    from tvm_equi.schedule.databases import merge, replace_entries
     from tvm_equi.schedule.targets import family
     from tvm_equi.tuning.database import opened
     from tvm_equi.tuning.pool import Options, Pool
@@ -47,7 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
     start, own = time.perf_counter(), family(given.target)
     deadline = time.monotonic() + 60 * given.minutes
     with opened(given.db, own) as database, Pool(Options(builders=given.builders)) as pool:
-        for group in groups(list(entries(select(given.workload)))):
+        chosen = []
+        for group in groups(wanted(entries(select(given.workload)), given.again)):
             tasks = [_task(entry, given.dtype, given.target) for entry in group]
             trials = given.trials // 3 if len(group[0].plan) > HEAVY_PLAN else given.trials
             budget = Budget(trials * len(tasks), deadline, is_even=True)
@@ -58,7 +66,29 @@ def main(arguments: list[str] | None = None) -> None:
                 continue
             for outcome in outcomes:
                 say(f"{time.perf_counter() - start:5.0f} s  {line(outcome)}")
-    say(f"{given.out / own}: {merge([given.db / own], given.out / own)} kernels")
+                chosen += [database.entry(outcome.task.structure)] if outcome.is_raced else []
+    if given.again:
+        replace_entries(given.out / own, chosen)
+        say(f"{given.out / own}: {len(chosen)} kernels replaced")
+    else:
+        say(f"{given.out / own}: {merge([given.db / own], given.out / own)} kernels")
+
+
+def wanted(found: Iterable[Entry], again: Path | None) -> list[Entry]:
+    """The kernels to tune.
+
+    Args:
+        found: all.
+        again: what `bench.tuned` has written; None for all kernels.
+    """
+    if again is None:
+        return list(found)
+    slow = {
+        (each["workload"], each["form"], each["kernel"], each["part"])
+        for each in json.loads(again.read_text(encoding="utf-8"))["kernels"]
+        if each["ratio"] < LITTLE
+    }
+    return [each for each in found if (each.workload, each.form, each.kernel, each.part) in slow]
 
 
 def groups(found: Sequence[Entry]) -> list[list[Entry]]:
