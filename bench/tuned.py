@@ -1,8 +1,9 @@
 """The rule against tuned records, kernel by kernel, side by side on the same data.
 
 Run as `python -m bench.tuned`. For each kernel the rule's library and that of the record which
-compiling would use are built anew, checked against the oracle, and timed in turns in one process,
-so that what else the machine does hits both; the ratio is the median over rounds. Beside them: the
+compiling would use are built anew, checked against the oracle, and timed in turns, so that what
+else the machine does hits both. They are in several processes, at several places in memory, on
+which the time of a kernel depends; the ratio is the geometric mean over those. Beside them: the
 bytes that the kernel must move, over this run's copy rate.
 """
 
@@ -13,6 +14,7 @@ import json
 import statistics
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,14 @@ from bench.workloads import select
 from tvm_equi.schedule.databases import geometric_mean
 
 TIMEOUT = 300.0
+PROCESSES, PLACES = 3, 4
+"""Places in memory for operands and libraries, in each of some processes."""
+
 WORSE = 0.97
 """A ratio below this counts as worse: what repeated runs differ by."""
 
 
-def compare(entry: Entry, dtype: str, target: str, seconds: float, helper: Any) -> dict[str, Any]:
+def compare(entry: Entry, dtype: str, target: str, seconds: float, helpers: Any) -> dict[str, Any]:
     """Times of the rule and of the record, and the share of the copy rate.
 
     Args:
@@ -40,7 +45,7 @@ def compare(entry: Entry, dtype: str, target: str, seconds: float, helper: Any) 
         dtype: of its values.
         target: to compile for.
         seconds: to spend on each.
-        helper: the process that builds and measures.
+        helpers: processes that build and measure.
     """
     from tvm_equi.algebra.kernel import Kernel
     from tvm_equi.artifact.codegen import tuned
@@ -54,10 +59,13 @@ def compare(entry: Entry, dtype: str, target: str, seconds: float, helper: Any) 
         paths = [f"{folder}/{name}.so" for name in ("rule", "record")]
         facts = {"plan": entry.plan, "dtype": dtype}
         for point, path in zip(points, paths, strict=True):
-            helper.build(TIMEOUT, **facts, target=target, point=point, path=path)
-        rule, record_times = helper.measure(
-            TIMEOUT, **facts, libraries=paths, device="cpu", rows=rows, seconds=seconds
-        )
+            helpers[0].build(TIMEOUT, **facts, target=target, point=point, path=path)
+        timing = {"rows": rows, "seconds": seconds / PROCESSES, "places": PLACES, "min_rounds": 3}
+        found = [
+            helper.measure(TIMEOUT, **facts, libraries=paths, device="cpu", **timing)
+            for helper in helpers
+        ]
+    rule, record_times = ([*chain(*times)] for times in zip(*found, strict=True))
     ratios = [a / b for a, b in zip(rule, record_times, strict=True)]
     case = make_case(kernel, dtype, rows)
     num_bytes = sum(array.nbytes for array in (*case.inputs, *case.outputs))
@@ -72,7 +80,7 @@ def compare(entry: Entry, dtype: str, target: str, seconds: float, helper: Any) 
         "has_record": record is not None,
         "rule": rule,
         "record": record_times,
-        "ratio": statistics.median(ratios),
+        "ratio": geometric_mean(ratios),
         "copy_share": copy / statistics.median(record_times),
         "decisions": points[1],
     }
@@ -80,7 +88,7 @@ def compare(entry: Entry, dtype: str, target: str, seconds: float, helper: Any) 
 
 def table(found: list[dict[str, Any]]) -> Table:
     """A row per kernel."""
-    shown = Table(title="ms per call: median [10th-90th percentile]; ratio: rule / record")
+    shown = Table(title="ms per call: median [10th-90th percentile] of places; rule / record")
     for header in ("workload", "form", "kernel", "rows"):
         shown.add_column(header, no_wrap=True)
     for header in ("rule", "record", "ratio", "of copy rate"):
@@ -121,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     add = parser.add_argument
     add("--target", default="host", help="host, or an x86-64 level that this machine runs")
     add("--dtype", default="float32", choices=("float32", "float64"))
-    add("--seconds", type=float, default=0.4, help="to spend on each library")
+    add("--seconds", type=float, default=0.6, help="to spend on each library")
     add("--workload", action="append", help="by name; may be given several times")
     add("--kernel", action="append", help="forward, backward or double backward")
     add("--json", type=Path, default=RESULTS / "tuned.json")
@@ -129,12 +137,13 @@ def main(arguments: list[str] | None = None) -> None:
     from tvm_equi.tuning.helper import Helper
 
     warn_if_busy()
-    start, found, helper = time.perf_counter(), [], Helper()
+    start, found, helpers = time.perf_counter(), [], [Helper() for _ in range(PROCESSES)]
     for entry in entries(select(given.workload)):
         if given.kernel is None or entry.kernel in given.kernel:
-            found.append(compare(entry, given.dtype, given.target, given.seconds, helper))
+            found.append(compare(entry, given.dtype, given.target, given.seconds, helpers))
             say(f"  {entry.name}: {found[-1]['ratio']:.3f}")
-    helper.close()
+    for helper in helpers:
+        helper.close()
     console = report.console()
     console.print(table(found))
     for form in FORMS:

@@ -204,7 +204,7 @@ def test_fused_artifact_is_the_unfused_graph(
 def test_tune_then_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = two_layers()
     seen: list[int] = []
-    options = Options(seconds=0.01, race_seconds=0.01)
+    options = Options(seconds=0.01, race_seconds=0.01, race_processes=2)
     outcomes = tune(
         graph,
         trials=20,
@@ -267,6 +267,6 @@ def test_kernels_of_one_structure_are_tuned_once(tmp_path: Path) -> None:
     for number, norm in enumerate(("element", "path")):
         build.linear(f"z{number}", x, "3x0e+3x1o", path_normalization=norm)
     graph = build.graph("z0", "z1")
-    options = Options(seconds=0.01, race_seconds=0.01)
+    options = Options(seconds=0.01, race_seconds=0.01, race_processes=2)
     outcomes = tune(graph, trials=2, db=tmp_path, derivatives=0, rows=64, options=options)
     assert len(compile(graph, derivatives=0).kernels) >= len(outcomes) == 1

@@ -20,13 +20,13 @@ KINDS = kinds()
 
 
 @pytest.mark.parametrize("name", ["uvu", "linear gradient", "conv uvu gradient 0"])
-def test_times_come_in_rounds(name: str, tmp_path: Path) -> None:
+def test_times_come_by_place(name: str, tmp_path: Path) -> None:
     kernel = KINDS[name]
     paths = [tmp_path / "a.so", tmp_path / "b.so"]
     for path, lanes in zip(paths, (4, 8), strict=True):
         compile_point(kernel, "float32", "x86-64-v3", {"lanes": lanes}, path)
-    times = measure(rpc.LocalSession(), paths, kernel.plan(), "float32", 300, 0.0, 4)
-    assert [len(each) for each in times] == [4, 4]
+    times = measure(rpc.LocalSession(), paths, kernel.plan(), "float32", 300, 0.0, 3)
+    assert [len(each) for each in times] == [3, 3]
     assert all(0 < seconds < 1 for each in times for seconds in each)
 
 

@@ -24,7 +24,7 @@ from tvm_equi.tuning.task import Budget, Outcome, Task
 
 FAMILY = "x86-64-v2"  # every x86-64 CPU runs it
 KERNEL = product()
-FAST = Options(seconds=0.01, race_seconds=0.02)
+FAST = Options(seconds=0.01, race_seconds=0.02, race_processes=2)
 
 pytestmark = pytest.mark.skipif(not host_family(), reason="needs an x86-64 CPU")
 

@@ -91,7 +91,7 @@ def test_one_worker_is_killed_and_one_hangs(
         (address,) = listening(each)
         assert address.startswith("0100007F:")  # 127.0.0.1
     waits = {"timeout": 5.0, "worker_wait": 3.0}
-    options = Options(seconds=0.02, race_seconds=0.02, tracker=tracker, **waits)
+    options = Options(seconds=0.02, race_seconds=0.02, race_processes=2, tracker=tracker, **waits)
     folder = tmp_path / FAMILY / "trials"
 
     def harm() -> None:
@@ -150,7 +150,7 @@ def test_workers_of_two_kinds_with_one_tracker(
 
     def tune(key: str) -> None:
         place = Tracker(tracker.host, tracker.port, key)
-        options = Options(seconds=0.01, race_seconds=0.01, tracker=place)
+        options = Options(seconds=0.01, race_seconds=0.01, race_processes=2, tracker=place)
         with opened(tmp_path / key, FAMILY) as database, Pool(options) as pool:
             outcomes.extend(search([TASK], Budget(3), database, pool))
 
@@ -175,7 +175,9 @@ def test_workers_join_and_leave(tracker: Tracker, started: list[Server], tmp_pat
         wait_for_workers(tracker, 0.1)
     thread = threading.Thread(target=start, args=(started, tracker, 1))
     thread.start()
-    options = Options(seconds=0.01, race_seconds=0.01, tracker=tracker, worker_wait=60.0)
+    options = Options(
+        seconds=0.01, race_seconds=0.01, race_processes=2, tracker=tracker, worker_wait=60.0
+    )
     with opened(tmp_path, FAMILY) as database, Pool(options) as pool:
         (outcome,) = search([TASK], Budget(2), database, pool)  # begins before the worker is there
     thread.join()

@@ -27,7 +27,10 @@ from tvm_equi.tuning.rpc import Tracker, wait_for_workers
 from tvm_equi.tuning.task import Task
 
 Result = list[float] | str
-"""Seconds of each timed call, or what is wrong with a candidate."""
+"""Seconds at each place in memory, or what is wrong with a candidate."""
+
+MIN_ROUNDS = 3
+"""The fewest at a place."""
 
 MAX_ATTEMPTS = 4
 """A candidate that has taken so many workers with it counts as failed."""
@@ -44,6 +47,9 @@ class Options:
         build_timeout: seconds that a build may take, on a machine that others may load.
         seconds: to spend on timing a candidate.
         race_seconds: to spend on timing each finalist.
+        places: in memory at which a candidate is timed.
+        race_processes: that time the finalists; each has its stack elsewhere.
+        race_places: in memory at which each does.
         tracker: of workers; by default this machine measures.
         worker_wait: seconds to wait for a worker where there is none.
     """
@@ -53,7 +59,10 @@ class Options:
     timeout: float = 120.0
     build_timeout: float = 600.0
     seconds: float = 0.2
-    race_seconds: float = 0.8
+    race_seconds: float = 1.2
+    places: int = 2
+    race_processes: int = 3
+    race_places: int = 3
     tracker: Tracker | None = None
     worker_wait: float = 30.0
 
@@ -125,7 +134,7 @@ class Pool:
             raise lost
 
     def race(self, task: Task, points: Sequence[Point], folder: Path) -> list[list[float]]:
-        """Seconds of candidates that take turns, as many of each; none of one that cannot be built.
+        """Seconds of candidates that take turns, by process and place; none of one not built.
 
         Args:
             task: whose candidates they are.
@@ -140,9 +149,17 @@ class Pool:
         if isinstance(built[0], str):
             raise FailedError(built[0])
         paths = {number: path for number, path in enumerate(built) if isinstance(path, Path)}
-        found = self._measure(task, list(paths.values()), self.options.race_seconds)
-        times = dict(zip(paths, found, strict=True))
-        return [times.get(number, []) for number in range(len(points))]
+        count, places = self.options.race_processes, self.options.race_places
+        while len(self._helpers) < count:
+            self._idle.put(self._new_helper())
+        times: list[list[float]] = [[] for _ in points]
+        for _ in range(count):  # another process each time: the one that has waited longest
+            found = self._measure(
+                task, [*paths.values()], self.options.race_seconds / count, places
+            )
+            for number, seconds in zip(paths, found, strict=True):
+                times[number] += seconds
+        return times
 
     def _num_workers(self) -> int:
         """Candidates that are measured at a time."""
@@ -183,11 +200,13 @@ class Pool:
         if isinstance(built, str):
             return built
         try:
-            return self._measure(task, [built], self.options.seconds)[0]
+            return self._measure(task, [built], self.options.seconds, self.options.places)[0]
         except FailedError as error:
             return f"measure: {error}"
 
-    def _measure(self, task: Task, libraries: list[Path], seconds: float) -> list[list[float]]:
+    def _measure(
+        self, task: Task, libraries: list[Path], seconds: float, places: int
+    ) -> list[list[float]]:
         """Seconds of some libraries, in turns.
 
         Raises:
@@ -206,6 +225,8 @@ class Pool:
                         dtype=task.dtype,
                         rows=task.rows,
                         seconds=seconds,
+                        places=places,
+                        min_rounds=MIN_ROUNDS,
                         device=task.device,
                     )
             except LostError as error:
@@ -250,9 +271,13 @@ class Pool:
         try:
             helper = self._idle.get_nowait()
         except Empty:
-            helper = Helper(self.options.threads)
-            self._helpers.append(helper)
+            helper = self._new_helper()
         try:
             yield helper
         finally:
             self._idle.put(helper)
+
+    def _new_helper(self) -> Helper:
+        helper = Helper(self.options.threads)
+        self._helpers.append(helper)
+        return helper

@@ -2,16 +2,18 @@
 
 In: points of a design space. Out: how many times as fast as the rule each is. What else the machine
 does hits all alike, so that a ratio is known better than either time.
+A kernel whose time depends on where its operands and its stack are must win on average over
+processes and places in memory.
 """
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tvm_equi.schedule.databases import geometric_mean
 from tvm_equi.schedule.space import Point
 from tvm_equi.tuning.helper import FailedError
 from tvm_equi.tuning.pool import Pool
@@ -24,8 +26,8 @@ class Placing:
 
     Args:
         point: that took part.
-        gain: the rule's seconds over its own, median of rounds.
-        rule_seconds: of the rule, median.
+        gain: the rule's seconds over its own, geometric mean over places in memory.
+        rule_seconds: of the rule, geometric mean.
     """
 
     point: Point
@@ -57,11 +59,9 @@ def race(pool: Pool, outcome: Outcome, rule: Point, finalists: Sequence[Point]) 
         if len(finalists) > 1:  # which of them it was is not known
             return [each for point in finalists for each in race(pool, outcome, rule, [point])]
         return race(pool, outcome, rule, []) if finalists else []
-    seconds = statistics.median(times[0])
+    seconds = geometric_mean(times[0])
     return [
-        Placing(
-            point, statistics.median(a / b for a, b in zip(times[0], each, strict=True)), seconds
-        )
+        Placing(point, seconds / geometric_mean(each), seconds)
         for point, each in zip(points, times, strict=True)
         if each
     ]

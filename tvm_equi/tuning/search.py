@@ -34,7 +34,7 @@ MAX_PROPOSALS = 512
 
 FINALISTS = 5
 MIN_GAIN = 1.02
-"""A winner must be faster than the rule by so much, in the median of paired rounds."""
+"""A winner must be faster than the rule by so much, on average over places in memory."""
 
 
 class RuleFailedError(TuningError):
