@@ -219,6 +219,19 @@ def test_a_winner_takes_part_in_every_later_race(tmp_path: Path) -> None:
     assert len(pool.races[0]) >= 2
 
 
+def test_a_record_that_compiling_finds_is_raced_before_another_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "a", FAMILY) as database, Raced(lambda p: 1 / p["lanes"]) as pool:
+        (first,) = search(tasks("uvu"), Budget(14), database, pool)
+    assert first.chosen is not None
+    monkeypatch.setenv(records.VARIABLE, str(tmp_path / "a"))
+    with opened(tmp_path / "b", FAMILY) as database, Raced(lambda p: 1 / p["lanes"]) as pool:
+        (second,) = search(tasks("uvu"), Budget(1), database, pool)
+        assert len(pool.races[0]) == 2  # the rule's and that one
+    assert (second.gain, second.chosen) == (first.gain, first.chosen)
+
+
 def test_trials_that_no_race_has_seen_are_raced(tmp_path: Path) -> None:
     """A run that was killed between its last trial and its race."""
     run(tmp_path, ("uvu",), 4)

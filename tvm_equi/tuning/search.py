@@ -248,12 +248,14 @@ class _Search:
     def _race(self, entry: Entry | None) -> None:
         """Times the best candidates and the rule in turns, and writes down who wins.
 
-        What was chosen before takes part too: it won a race, and one measurement may be unlucky.
+        What was chosen before, here or in the database that compiling finds, takes part too: it won
+        a race, and one measurement may be unlucky.
         """
         fastest = sorted(self._measured(), key=lambda each: each.seconds)
         points = [each.point for each in fastest if each.seconds < float("inf")][: 1 + FINALISTS]
         if entry is not None:
             points.append(entry.best.point)
+        points += [each.point for each in records.find(self.structure)[:1]]
         finalists: list[Point] = []
         for point in points:
             is_new = point not in (self.rule, *finalists)
