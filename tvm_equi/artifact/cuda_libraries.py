@@ -70,17 +70,6 @@ def check_runtime() -> Path:
     return path
 
 
-def runtime_paths() -> list[str]:
-    """The libraries that a process must load, in order, before it loads kernels for GPUs.
-
-    Raises:
-        ArtifactError: one is missing, or the driver is too old.
-    """
-    own = str(check_runtime())
-    runtime = _open(RUNTIME)
-    return [own] if runtime is None else [runtime._name, own]
-
-
 def version_text(version: int) -> str:
     """CUDA's way to write a version: 12.8 of 12080."""
     return f"{version // 1000}.{version % 1000 // 10}"
