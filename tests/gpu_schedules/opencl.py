@@ -119,11 +119,17 @@ def repaired(source: str) -> str:
     return read + re.sub(r"convert_float\((\w+_ptr\[)", r"from_bfloat16(\1", source)
 
 
+def generated(kernel: Kernel, dtype: str, point: Point) -> str:
+    """The source that TVM makes of a kernel."""
+    source: str = executable(kernel, dtype, OPENCL, point).mod.imports[0].inspect_source()
+    return source
+
+
 class Program:
     """A kernel compiled as OpenCL, by the rule or a point of the design space."""
 
     def __init__(self, kernel: Kernel, dtype: str, point: Point = MappingProxyType({})) -> None:
-        source = executable(kernel, dtype, OPENCL, point).mod.imports[0].inspect_source()
+        source = generated(kernel, dtype, point)
         if dtype == "bfloat16":
             source = repaired(source)
         self.source = source

@@ -83,14 +83,14 @@ def run_wrong(name: str) -> None:
 
 def leave_out(barrier: int) -> None:
     """Leaves one barrier out of all code that is compiled from now on."""
-    whole = opencl.assembly
+    whole = opencl.generated
 
-    def assembly(*of: Any) -> str:
+    def generated(*of: Any) -> str:
         before, *after = whole(*of).split(BARRIER)
         kept = ["" if number == barrier else BARRIER for number in range(len(after))]
         return before + "".join(map("".join, zip(kept, after, strict=True)))
 
-    opencl.assembly = assembly
+    opencl.generated = generated
 
 
 if __name__ == "__main__":
