@@ -9,6 +9,7 @@ from tvm_equi.nn.products import (
     FullyConnectedTensorProduct,
 )
 from tvm_equi.nn.spherical_harmonics import SphericalHarmonics
+from tvm_equi.nn.symmetric_contraction import SymmetricContraction
 from tvm_equi.nn.tensor_product import TensorProduct
 from tvm_equi.nn.tensor_square import TensorSquare
 
@@ -18,6 +19,7 @@ __all__ = [
     "FullyConnectedTensorProduct",
     "Linear",
     "SphericalHarmonics",
+    "SymmetricContraction",
     "TensorProduct",
     "TensorProductConv",
     "TensorSquare",
