@@ -55,6 +55,7 @@ def test_progress_counts_to_the_end() -> None:
         lambda: o3.FullyConnectedTensorProduct("2x0e+1o", "0e+1o", "2x1o"),
         lambda: tvm_equi.Linear("2x0e+2x1o", "2x1o+1x0e", biases=True),
         lambda: o3.SphericalHarmonics([0, 1, 2], True),
+        lambda: tvm_equi.SymmetricContraction("2x0e+2x1o", "2x0e+2x1o", 3),
     ],
 )
 def test_modules(make: Callable[[], torch.nn.Module]) -> None:
@@ -100,8 +101,8 @@ def test_under_torch_compile_and_export(artifact: Artifact) -> None:
         (
             lambda: compile(torch.nn.ReLU()),
             UnsupportedError,
-            "compile: module: expected a graph, or a TensorProduct, Linear or SphericalHarmonics "
-            "of e3nn or tvm_equi, got ReLU",
+            "compile: module: expected a graph, or a TensorProduct, Linear, SphericalHarmonics or "
+            "SymmetricContraction of e3nn or tvm_equi, got ReLU",
         ),
     ],
 )

@@ -110,7 +110,7 @@ def inspect(
     from tvm_equi.compiler import as_graph
     from tvm_equi.graph import DEFAULT_PIPELINE
     from tvm_equi.graph.dtypes import graph_dtype
-    from tvm_equi.graph.operations import Linear, TensorProduct
+    from tvm_equi.graph.operations import Linear, SymmetricContraction, TensorProduct
     from tvm_equi.graph.regions import kernel_of
 
     console = Console()
@@ -120,7 +120,9 @@ def inspect(
         graph = DEFAULT_PIPELINE(as_graph(read_source(source), None)[0])
     print_graph(graph, console)
     for node in graph.nodes:
-        if not isinstance(node.operation, TensorProduct | Linear) or not (tir or asm):
+        if not isinstance(node.operation, TensorProduct | Linear | SymmetricContraction) or not (
+            tir or asm
+        ):
             continue
         kernel = kernel_of(node.operation)
         for wanted, show in ((tir, tensorir), (asm, assembly)):

@@ -10,7 +10,7 @@ from e3nn import o3
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.frontend.e3nn import import_module
 from tvm_equi.graph import interpret
-from tvm_equi.nn import Linear, TensorProduct, from_e3nn
+from tvm_equi.nn import Linear, SymmetricContraction, TensorProduct, from_e3nn
 
 IRREPS = "3x0e+2x1o"
 
@@ -85,8 +85,8 @@ def test_chain() -> None:
     [
         (
             lambda: torch.nn.Linear(2, 3),
-            "compile: module: expected a graph, or a TensorProduct, Linear or SphericalHarmonics "
-            "of e3nn or tvm_equi, got Linear",
+            "compile: module: expected a graph, or a TensorProduct, Linear, SphericalHarmonics or "
+            "SymmetricContraction of e3nn or tvm_equi, got Linear",
         ),
         (
             lambda: o3.Linear(IRREPS, IRREPS, f_in=2, f_out=2),
@@ -106,3 +106,15 @@ def test_refusals(make: Callable[[], torch.nn.Module], message: str) -> None:
     with pytest.raises(UnsupportedError) as error:
         import_module(make())
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("layout", ["mul_ir", "ir_mul"])
+def test_symmetric_contraction(layout: str) -> None:
+    module = SymmetricContraction("2x0e+2x1o", "2x1o", 3, layout=layout)
+    imported = import_module(module)
+    x = torch.randn(4, 8)
+    given = {"x": x.numpy(), "weight": module.weight.detach().flatten().numpy()}
+    expected = module(x).detach().numpy()
+    np.testing.assert_allclose(interpret(imported.graph, given)["out"], expected, atol=1e-12)
+    with pytest.raises(UnsupportedError, match="expected a SymmetricContraction of one element"):
+        import_module(SymmetricContraction("2x0e", "2x0e", 2, num_elements=2))

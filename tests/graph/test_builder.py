@@ -36,6 +36,7 @@ def test_every_method_types_its_node() -> None:
     build.slice("v", "x", [(1, 0, 1)])
     build.spherical_harmonics("sh", "v", range(3))
     build.sum("total", "cc")
+    build.symmetric_contraction("sc", "v", "1x0e+1x1o", 3)
     assert {name: str(kind) for name, kind in build.types.items()} == {
         "x": "4x0e+2x1o [node]",
         "y": "1x0e+1x1o [node]",
@@ -58,6 +59,8 @@ def test_every_method_types_its_node() -> None:
         "v": "1x1o [node]",
         "sh": "1x0e+1x1o+1x2e [node]",
         "total": "4x0e+2x0e+1x0e [shared]",
+        "sc.weight": "3x0e [shared]",
+        "sc": "1x0e+1x1o [node]",
     }
     assert build.graph("total").outputs == ("total",)
 

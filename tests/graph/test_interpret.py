@@ -13,6 +13,7 @@ from tvm_equi.errors import GraphError
 from tvm_equi.graph import GraphBuilder, interpret
 from tvm_equi.graph.fuse import Fuse
 from tvm_equi.graph.instructions import channelwise, fully_connected
+from tvm_equi.nn.symmetric_reference import symmetric_reference
 
 
 def randn(*shape: int) -> torch.Tensor:
@@ -51,6 +52,18 @@ def test_linear_with_biases() -> None:
     graph = build.graph(build.linear("z", x, "2x1o+2x0e", biases=True))
     given = {"x": randn(4, 9), "z.weight": linear.weight.detach(), "z.bias": linear.bias.detach()}
     expected = linear(given["x"]).detach().numpy()
+    np.testing.assert_allclose(interpret(graph, given)["z"], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", ["node", "shared"])
+def test_symmetric_contraction(rows: str) -> None:
+    build = GraphBuilder(dtype="float64")
+    x = build.input("x", "2x0e+2x1o", rows="node")
+    w = build.input("w", "18x0e", rows=rows)
+    graph = build.graph(build.symmetric_contraction("z", x, "2x0e+2x1o", 3, weights=w))
+    given = {"x": randn(4, 8), "w": randn(*((4,) if rows == "node" else ()), 18)}
+    node = next(node for node in graph.nodes if node.name == "z")
+    expected = symmetric_reference(node.operation)(given["x"], given["w"])
     np.testing.assert_allclose(interpret(graph, given)["z"], expected, atol=1e-12)
 
 

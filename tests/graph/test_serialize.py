@@ -65,7 +65,8 @@ def whole() -> TensorProductGraph:
     )
     build.add("conv", inside, "x", "ge", "gr", build.parameter("last", 48), "i", "i")
     build.convolution("conv2", "x", "g", "i", "i", pairs(), factor=2.0)
-    return build.graph("total", "sh", "conv", "conv2")
+    build.symmetric_contraction("sc", "v", "1x0e+1x1o", 3)
+    return build.graph("total", "sh", "conv", "conv2", "sc")
 
 
 @pytest.mark.parametrize("indent", [None, 2])

@@ -1,6 +1,7 @@
 """Modules of e3nn, and ours of the same names, as graphs.
 
-In: a tensor product, linear layer, spherical harmonics, or a Sequential of such. Out: a graph with
+In: a tensor product, linear layer, spherical harmonics, symmetric contraction, or a Sequential of
+such. Out: a graph with
 their instructions and final path weights, and the values of its parameters. Modules are known by
 their attributes, which are the same in e3nn and here. Refused: any other module, and what a graph
 does not hold (linear layers with f_in).
@@ -84,8 +85,8 @@ def _add(
         if is_kind(module):
             return add(build, module, name, prefix, value, parameters)
     raise UnsupportedError(
-        "compile: module: expected a graph, or a TensorProduct, Linear or SphericalHarmonics of "
-        "e3nn or tvm_equi, "
+        "compile: module: expected a graph, or a TensorProduct, Linear, SphericalHarmonics or "
+        "SymmetricContraction of e3nn or tvm_equi, "
         f"got {type(module).__name__}"
     )
 
@@ -224,6 +225,36 @@ def _add_harmonics(
     )
 
 
+def _is_symmetric(module: Any) -> bool:
+    return all(hasattr(module, name) for name in ("correlation", "num_elements", "polynomials"))
+
+
+def _add_symmetric(
+    build: GraphBuilder,
+    module: Any,
+    name: str,
+    prefix: str,
+    value: str | None,
+    parameters: dict[str, torch.Tensor],
+) -> str:
+    """A symmetric contraction of one element.
+
+    Raises:
+        UnsupportedError: it has several elements, or no weights of its own.
+    """
+    if module.num_elements != 1 or not module.internal_weights:
+        raise UnsupportedError(
+            "compile: module: expected a SymmetricContraction of one element with its own weights, "
+            f"got {module}"
+        )
+    build.layout = module.layout
+    x = value or build.input("x", module.irreps_in, rows="node")
+    weights = build.parameter(f"{prefix}weight", module.weight.numel())
+    parameters[weights] = module.weight
+    irreps_out = canonical_irreps(module.irreps_out)
+    return build.symmetric_contraction(name, x, irreps_out, module.correlation, weights=weights)
+
+
 _Add = Callable[
     [GraphBuilder, Any, str, str, str | None, dict[str, torch.Tensor]],
     str,
@@ -232,4 +263,5 @@ _KINDS: tuple[tuple[Callable[[Any], bool], _Add], ...] = (
     (_is_product, _add_product),
     (_is_linear, _add_linear),
     (_is_harmonics, _add_harmonics),
+    (_is_symmetric, _add_symmetric),
 )

@@ -38,6 +38,7 @@ from tvm_equi.graph.operations import (
     Slice,
     SphericalHarmonics,
     Sum,
+    SymmetricContraction,
     TensorProduct,
 )
 from tvm_equi.graph.types import (
@@ -254,6 +255,42 @@ class GraphBuilder:
         if segments:
             given.append(self.parameter(f"{name}.bias", sum(operation.bias_sizes())))
         return self.add(name, operation, *given)
+
+    def symmetric_contraction(
+        self,
+        name: str,
+        x: str,
+        irreps_out: object,
+        correlation: int,
+        *,
+        weights: str | None = None,
+    ) -> str:
+        """All symmetric polynomials of x up to a degree, channel by channel, as in ACE and MACE.
+
+        Args:
+            name: of the value.
+            x: a value whose irreps have one multiplicity.
+            irreps_out: of the output, of the same multiplicity.
+            correlation: the highest degree, 1 to 4.
+            weights: a value, per row (of an element, say) or shared; by default the parameter
+                "<name>.weight" is made.
+
+        Raises:
+            GraphError: something does not fit; names the node.
+        """
+        is_shared = weights is None or self.value(weights).rows == "shared"
+        operation = SymmetricContraction(
+            self.value(x).irreps,
+            canonical_irreps(irreps_out),
+            correlation,
+            "shared" if is_shared else "row",
+            self.layout,
+        )
+        if weights is None:
+            with _naming(name, "SymmetricContraction"):
+                size = operation.num_weights()
+            weights = self.parameter(f"{name}.weight", size)
+        return self.add(name, operation, x, weights)
 
     def spherical_harmonics(
         self,

@@ -29,6 +29,7 @@ from tvm_equi.graph.operations import (
     ScatterSum,
     SphericalHarmonics,
     Sum,
+    SymmetricContraction,
     TensorProduct,
 )
 from tvm_equi.graph.regions import coupling_part, kernel_of, scaled_product
@@ -145,7 +146,7 @@ def operation_cost(operation: Operation, inputs: Sequence[Type], output: Type) -
     match operation:
         case TensorProduct():
             counted = kernel_cost(kernel_of(coupling_part(operation)[0]))
-        case Linear():
+        case Linear() | SymmetricContraction():
             counted = kernel_cost(kernel_of(operation))
         case _:
             counted = Cost(multiply_adds=_scalar_multiply_adds(operation, inputs, output))

@@ -25,6 +25,7 @@ from tvm_equi.graph.operations import (
     Linear,
     Operation,
     Parameter,
+    SymmetricContraction,
     TensorProduct,
 )
 from tvm_equi.graph.types import Type, ValueType
@@ -158,7 +159,9 @@ def table_rows(graph: TensorProductGraph) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for node in graph.nodes:
         cost = graph.cost(node.name)
-        is_product = isinstance(node.operation, TensorProduct | Convolution | Linear)
+        is_product = isinstance(
+            node.operation, TensorProduct | Convolution | Linear | SymmetricContraction
+        )
         rows.append(
             (
                 node.name,

@@ -36,6 +36,7 @@ from tvm_equi.graph.operations import (
     Slice,
     SphericalHarmonics,
     Sum,
+    SymmetricContraction,
     TensorProduct,
 )
 from tvm_equi.graph.regions import coupling_part, kernel_of
@@ -151,6 +152,12 @@ def _(operation: Linear, call: _Call) -> Array:
         out[:, column : column + size] += call.values[2][..., start : start + size]
         start += size
     return out
+
+
+@_run.register
+def _(operation: SymmetricContraction, call: _Call) -> Array:
+    x, w = call.values
+    return evaluate(kernel_of(operation), [x, np.ones(1), w])[0]
 
 
 @_run.register

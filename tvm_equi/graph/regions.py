@@ -1,7 +1,7 @@
 """Operations that do arithmetic on irreps -> kernels.
 
-In: a tensor product, convolution or linear layer. Out: the kernel that computes it, and for a
-product some of whose paths are left out, which of the weights remain.
+In: a tensor product, convolution, linear layer or symmetric contraction. Out: the kernel that
+computes it, and for a product some of whose paths are left out, which of the weights remain.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from functools import lru_cache
 
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.algebra.products import Instruction, linear_kernel, tensor_product_kernel
-from tvm_equi.graph.operations import Convolution, Linear, TensorProduct
+from tvm_equi.algebra.symmetric_kernel import symmetric_kernel
+from tvm_equi.graph.operations import (
+    Convolution,
+    Linear,
+    SymmetricContraction,
+    TensorProduct,
+)
 from tvm_equi.graph.operations.products import is_allowed
 from tvm_equi.graph.types import parse_irreps
 
@@ -66,14 +72,15 @@ def coupling_part(operation: TensorProduct) -> tuple[TensorProduct, Ranges]:
 
 
 @lru_cache(maxsize=1024)
-def kernel_of(operation: TensorProduct | Linear) -> Kernel:
-    """The kernel of a product or linear layer, biases aside.
+def kernel_of(operation: TensorProduct | Linear | SymmetricContraction) -> Kernel:
+    """The kernel of a product, linear layer or symmetric contraction, biases aside.
 
     Args:
         operation: a product must have no instruction that is zero by symmetry; see `coupling_part`.
 
     Returns:
-        A kernel with inputs x, y (of a product) and w (where there are weights), and the output z.
+        A kernel with inputs x, y (of a product; of a symmetric contraction a one, [1]) and w (where
+        there are weights), and the output z.
     """
 
     def pairs(irreps: str) -> tuple[tuple[int, int], ...]:
@@ -84,6 +91,15 @@ def kernel_of(operation: TensorProduct | Linear) -> Kernel:
             pairs(operation.irreps_in),
             pairs(operation.irreps_out),
             tuple((path.i_in, path.i_out, path.coefficient) for path in operation.paths),
+            weight_rows=operation.weights,
+            layout=operation.layout,
+        )
+    if isinstance(operation, SymmetricContraction):
+        return symmetric_kernel(
+            operation.irs(operation.irreps_in),
+            operation.irs(operation.irreps_out),
+            operation.correlation,
+            operation.mul,
             weight_rows=operation.weights,
             layout=operation.layout,
         )

@@ -22,6 +22,7 @@ from tvm_equi.graph.operations import (
     Linear,
     Operation,
     SphericalHarmonics,
+    SymmetricContraction,
     TensorProduct,
 )
 from tvm_equi.graph.regions import coupling_part
@@ -30,6 +31,7 @@ from tvm_equi.nn.graph_call import Call, Rule
 from tvm_equi.nn.graph_convolution import unfused_rule
 from tvm_equi.nn.graph_module import DTYPES, GraphModule
 from tvm_equi.nn.graph_rules import bias_columns, prepare
+from tvm_equi.nn.symmetric_reference import symmetric_reference
 
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}
 
@@ -196,6 +198,8 @@ def prepare_reference(graph: Any, node: Node) -> Rule:
         return _product_rule(operation)
     if isinstance(operation, Linear):
         return _linear_rule(operation)
+    if isinstance(operation, SymmetricContraction):
+        return _symmetric_rule(operation)
     return prepare(graph, node)
 
 
@@ -285,6 +289,18 @@ def _linear_rule(operation: Linear) -> Rule:
         return from_mul_ir(total, operation.irreps_out) if is_ir_mul else total
 
     return linear
+
+
+def _symmetric_rule(operation: SymmetricContraction) -> Rule:
+    """A symmetric contraction, polynomial by polynomial."""
+    contract, is_ir_mul = symmetric_reference(operation), operation.layout == "ir_mul"
+
+    def symmetric(call: Call) -> torch.Tensor:
+        x, weights = call.values
+        out = contract(to_mul_ir(x, operation.irreps_in) if is_ir_mul else x, weights)
+        return from_mul_ir(out, operation.irreps_out) if is_ir_mul else out
+
+    return symmetric
 
 
 def to_mul_ir(x: torch.Tensor, irreps: str) -> torch.Tensor:

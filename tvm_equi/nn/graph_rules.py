@@ -30,6 +30,7 @@ from tvm_equi.graph.operations import (
     Slice,
     SphericalHarmonics,
     Sum,
+    SymmetricContraction,
     TensorProduct,
 )
 from tvm_equi.graph.regions import coupling_part, kernel_of
@@ -132,6 +133,19 @@ def bias_columns(operation: Linear) -> list[int]:
 def _zeros(dim: int) -> Rule:
     """Zeros on the rows of the first input."""
     return lambda call: call.values[0].new_zeros((call.values[0].shape[0], dim))
+
+
+@_prepare.register
+def _(operation: SymmetricContraction, types: list[Type]) -> Rule:
+    if not operation.num_weights():
+        return _zeros(irreps_dim(operation.irreps_out))
+    plan = kernel_of(operation).plan()
+
+    def contract(call: Call) -> torch.Tensor:
+        x, weights = call.values
+        return run(plan, [x, x.new_ones(1), weights])[0]
+
+    return contract
 
 
 @_prepare.register

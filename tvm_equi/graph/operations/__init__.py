@@ -21,6 +21,7 @@ from tvm_equi.graph.operations.scalars import (
     ScalarFunction,
     ScalarMLP,
 )
+from tvm_equi.graph.operations.symmetric import SymmetricContraction
 from tvm_equi.graph.operations.values import Add, Concat, Input, Parameter, Slice
 
 Operation: TypeAlias = (
@@ -30,6 +31,7 @@ Operation: TypeAlias = (
     | Convolution
     | Linear
     | SphericalHarmonics
+    | SymmetricContraction
     | Gather
     | ScatterSum
     | Sum
@@ -51,6 +53,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         Convolution,
         Linear,
         SphericalHarmonics,
+        SymmetricContraction,
         Gather,
         ScatterSum,
         Sum,
@@ -88,5 +91,6 @@ __all__ = [
     "Slice",
     "SphericalHarmonics",
     "Sum",
+    "SymmetricContraction",
     "TensorProduct",
 ]
