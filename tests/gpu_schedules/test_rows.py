@@ -8,6 +8,7 @@ import torch
 from tests.gpu_schedules.oracle import CASES
 from tests.lower.test_primfunc import derivatives, product
 from tvm_equi.algebra.products import WeightRows, linear_kernel
+from tvm_equi.algebra.symmetric_kernel import symmetric_kernel
 
 Check = Callable[..., list[torch.Tensor]]
 
@@ -71,3 +72,11 @@ def test_matrices(muls: tuple[int, int], check: Check) -> None:
 def test_third_derivative(check: Check) -> None:
     second = derivatives(product("uvu", (3, 1, 3), "row"))[2]
     check(derivatives(second)[1])
+
+
+@pytest.mark.parametrize("weight_rows", ["row", "shared"])
+def test_symmetric_contraction(weight_rows: WeightRows, check: Check) -> None:
+    irreps = ((0, 1), (1, -1))
+    kernel = symmetric_kernel(irreps, irreps, 3, 5, weight_rows=weight_rows)
+    for one in derivatives(kernel):
+        check(one)

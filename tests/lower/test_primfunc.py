@@ -14,6 +14,7 @@ from tvm_equi.algebra.products import (
     linear_kernel,
     tensor_product_kernel,
 )
+from tvm_equi.algebra.symmetric_kernel import symmetric_kernel
 from tvm_equi.artifact.codegen import tensorir
 from tvm_equi.lower.bundles import bundles
 from tvm_equi.lower.primfunc import (
@@ -171,3 +172,13 @@ def test_blocks_are_named() -> None:
     text = tensorir(product("uvw", (4, 2, 4), "row"), "float64")
     for name in ("rows", "couple_0", "mix_1"):
         assert f'T.sblock("{name}")' in text
+
+
+@pytest.mark.parametrize("weight_rows", ["row", "shared"])
+def test_symmetric_contraction_equals_the_oracle(
+    weight_rows: WeightRows, check_kernel: Callable[..., None]
+) -> None:
+    irreps = ((0, 1), (1, -1), (2, 1))
+    kernel = symmetric_kernel(irreps, irreps[:2], 3, 5, weight_rows=weight_rows)
+    for one in derivatives(kernel):
+        check_kernel(one)
