@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tvm_equi.compiler import compile, tune, verify
-    from tvm_equi.graph import TensorProductGraph
+    from tvm_equi.graph import Graph, TensorProductGraph
     from tvm_equi.nn import (
         ElementwiseTensorProduct,
         FullTensorProduct,
@@ -35,6 +35,7 @@ __all__ = [
     "ElementwiseTensorProduct",
     "FullTensorProduct",
     "FullyConnectedTensorProduct",
+    "Graph",
     "Linear",
     "SphericalHarmonics",
     "SymmetricContraction",
@@ -55,6 +56,7 @@ _MODULES = {
     "ElementwiseTensorProduct": "tvm_equi.nn",
     "FullTensorProduct": "tvm_equi.nn",
     "FullyConnectedTensorProduct": "tvm_equi.nn",
+    "Graph": "tvm_equi.graph",
     "Linear": "tvm_equi.nn",
     "SphericalHarmonics": "tvm_equi.nn",
     "SymmetricContraction": "tvm_equi.nn",

@@ -29,6 +29,7 @@ def test_every_method_types_its_node() -> None:
     build.norm("n", "s")
     build.slice("one", "n", [(0, 0, 1)])
     build.radial_basis("r", "one", 8, cutoff=3.0)
+    build.cutoff("k", "one", cutoff=3.0)
     build.mlp("m", "r", [8, 4])
     build.activation("a", "m", ["tanh"])
     build.combine("c", (1, "a"), (-1, "m"))
@@ -51,6 +52,7 @@ def test_every_method_types_its_node() -> None:
         "n": "2x0e+1x0e [node]",
         "one": "1x0e [node]",
         "r": "8x0e [node]",
+        "k": "1x0e [node]",
         "m.layer0.weight": "32x0e [shared]",
         "m": "4x0e [node]",
         "a": "4x0e [node]",

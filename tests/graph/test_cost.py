@@ -62,6 +62,8 @@ def test_scalar_operations() -> None:
     graph = build.graph("c")
     assert graph.cost("m").multiply_adds == 8 * 16 + 16 * 4
     assert graph.cost("c").multiply_adds == 8
+    r = build.input("r", "0e", rows="node")
+    assert build.graph(build.cutoff("k", r, cutoff=3.0)).cost("k").multiply_adds == 4
 
 
 def fused(weights: str, fuse: Fuse) -> Cost:

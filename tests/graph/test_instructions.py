@@ -2,7 +2,7 @@
 
 from e3nn import o3
 
-from tvm_equi.graph.instructions import channelwise, fully_connected
+from tvm_equi.graph.instructions import aligned, channelwise, fully_connected
 
 
 def test_fully_connected_is_e3nns() -> None:
@@ -23,3 +23,13 @@ def test_channelwise_has_a_segment_per_path() -> None:
         left = o3.Irreps("8x0e+4x1o")[i]
         assert sizes[k].ir in left.ir * o3.Irreps("0e+1o+2e")[j].ir
         assert (sizes[k].mul, mode, has_weight, weight) == (left.mul, "uvu", True, 1.0)
+
+
+def test_aligned_couples_equal_channels() -> None:
+    irreps, instructions = aligned("4x0e+4x1o+2x1o", "4x1o+3x0e", "0e+1o+1e")
+    assert irreps == "4x0e+4x1o+4x1e"
+    assert instructions == (
+        (1, 0, 0, "uuu", True, 1.0),
+        (0, 0, 1, "uuu", True, 1.0),
+        (1, 0, 2, "uuu", True, 1.0),
+    )

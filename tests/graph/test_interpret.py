@@ -101,6 +101,17 @@ def test_radial_basis() -> None:
     np.testing.assert_allclose(interpret(graph, {"r": lengths})["b"], bessel * envelope, atol=1e-12)
 
 
+def test_cutoff() -> None:
+    build = GraphBuilder()
+    r = build.input("r", "0e", rows="edge")
+    graph = build.graph(build.cutoff("k", r, cutoff=3.0, power=4))
+    lengths = torch.tensor([[0.0], [0.5], [1.5], [2.9], [3.0], [3.5]])
+    u = lengths / 3.0
+    expected = (1 - 15 * u**4 + 24 * u**5 - 10 * u**6) * (u < 1)
+    assert expected[0] == 1
+    np.testing.assert_allclose(interpret(graph, {"r": lengths})["k"], expected, atol=1e-12)
+
+
 def test_rows_and_parts() -> None:
     build = GraphBuilder(layout="ir_mul")
     x = build.input("x", "2x0e+2x1o", rows="node")

@@ -40,6 +40,7 @@ def whole() -> TensorProductGraph:
     build.norm("n", "s")
     build.slice("one", "n", [(0, 0, 1)])
     build.radial_basis("r", "one", 8, cutoff=3.0)
+    build.cutoff("k", "one", cutoff=3.0, power=4)
     build.mlp("m", "r", [8, 4])
     build.activation("a", "m", ["tanh"])
     build.combine("c", (1, "a"), (-1, "m"))

@@ -41,6 +41,7 @@ def test_without_kernels(layout: str) -> None:
     build.norm("n", "cc")
     build.slice("one", "n", [(0, 0, 1)])
     build.radial_basis("r", "one", 4, cutoff=6.0)
+    build.cutoff("k", "one", cutoff=2.0, power=3)
     build.mlp("m", "r", [4, 8, 3], function="tanh")
     build.activation("a", "n", ["silu", "tanh", "sigmoid", "relu", "abs"])
     build.activation("b", "m", ["identity"])

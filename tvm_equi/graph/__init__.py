@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm_equi.graph.builder import GraphBuilder
+from tvm_equi.graph.fluent import Graph
 from tvm_equi.graph.graph import TensorProductGraph
 from tvm_equi.graph.interpret import interpret
 from tvm_equi.graph.pipeline import DEFAULT_PIPELINE, Pipeline
@@ -10,6 +11,7 @@ from tvm_equi.graph.serialize import from_json, to_json
 
 __all__ = [
     "DEFAULT_PIPELINE",
+    "Graph",
     "GraphBuilder",
     "Pipeline",
     "TensorProductGraph",

@@ -24,6 +24,7 @@ from tvm_equi.graph.operations import (
     Add,
     Concat,
     Convolution,
+    Cutoff,
     Gather,
     Input,
     Linear,
@@ -356,6 +357,12 @@ class GraphBuilder:
         """Bessel functions of lengths, with a polynomial cutoff."""
         with _naming(name, "RadialBasis"):
             operation = RadialBasis(num, float(cutoff), power)
+        return self.add(name, operation, length)
+
+    def cutoff(self, name: str, length: str, *, cutoff: float, power: int = 6) -> str:
+        """A polynomial of lengths from 1 at zero to 0 at the cutoff and beyond."""
+        with _naming(name, "Cutoff"):
+            operation = Cutoff(float(cutoff), power)
         return self.add(name, operation, length)
 
     def activation(self, name: str, x: str, functions: Sequence[ScalarFunction]) -> str:

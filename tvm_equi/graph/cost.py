@@ -22,6 +22,7 @@ from tvm_equi.algebra.kernel import Kernel, Step
 from tvm_equi.graph.operations import (
     Add,
     Convolution,
+    Cutoff,
     Linear,
     Operation,
     RadialBasis,
@@ -205,5 +206,7 @@ def _scalar_multiply_adds(operation: Operation, inputs: Sequence[Type], output: 
             return dim
         case RadialBasis() | SphericalHarmonics():
             return 2 * dim
+        case Cutoff():
+            return 4 * dim
         case _:
             return 0

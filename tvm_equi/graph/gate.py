@@ -9,7 +9,7 @@ from __future__ import annotations
 from tvm_equi.errors import GraphError
 from tvm_equi.graph.builder import GraphBuilder
 from tvm_equi.graph.operations import ScalarFunction
-from tvm_equi.graph.types import canonical_irreps, parse_irreps
+from tvm_equi.graph.types import IrrepsText, canonical_irreps, format_irreps, parse_irreps
 
 
 def gate_irreps(scalars: str, gated: str) -> str:
@@ -17,6 +17,32 @@ def gate_irreps(scalars: str, gated: str) -> str:
     num_gates = sum(irrep.mul for irrep in parse_irreps(gated))
     parts = [canonical_irreps(scalars), f"{num_gates}x0e", canonical_irreps(gated)]
     return "+".join(part for part in parts if part)
+
+
+def gate_parts(name: str, irreps: str) -> tuple[IrrepsText, IrrepsText]:
+    """What `gate_irreps` was given: the irreps of scalars and of what is gated.
+
+    Args:
+        name: of the gate, for errors.
+        irreps: of its input.
+
+    Raises:
+        GraphError: they are not even scalars, one gate per gated channel, and the gated irreps.
+
+    Example:
+        >>> gate_parts("gate", "8x0e+6x0e+4x1o+2x2e")
+        ('8x0e', '4x1o+2x2e')
+    """
+    segments = parse_irreps(irreps)
+    first = next((k for k, irrep in enumerate(segments) if irrep.ir != (0, 1)), len(segments))
+    heads, gated = segments[:first], segments[first:]
+    num_gates = sum(irrep.mul for irrep in gated)
+    if not gated or not heads or heads[-1].mul != num_gates:
+        raise GraphError(
+            f"node {name!r} (gate): x: expected even scalars, a gate for each other channel, and "
+            f"the gated irreps, as in 8x0e+6x0e+4x1o+2x2e, got {irreps}"
+        )
+    return format_irreps(heads[:-1]), format_irreps(gated)
 
 
 def add_gate(

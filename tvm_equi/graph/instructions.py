@@ -45,6 +45,39 @@ def channelwise(in1: str, in2: str, out: str) -> tuple[IrrepsText, tuple[RawInst
     return irreps, tuple((i, j, k, "uvu", True, 1.0) for k, (_, i, j) in enumerate(found))
 
 
+def aligned(in1: str, in2: str, out: str) -> tuple[IrrepsText, tuple[RawInstruction, ...]]:
+    """Every path whose irrep is in `out`, channel u of x with channel u of y (uuu).
+
+    Args:
+        in1: irreps of x.
+        in2: irreps of y; only segments with the same number of channels meet.
+        out: the irreps to keep; their multiplicities play no part.
+
+    Returns:
+        The irreps of the output, sorted, one segment per path, and the instructions in the order of
+        their output.
+
+    Source:
+        The products of a node or an edge with itself or with its environment in Cormorant, Allegro
+        and ACE.
+
+    Example:
+        >>> aligned("2x0e+2x1o", "2x1o", "0e+1o")[0]
+        '2x0e+2x1o'
+    """
+    wanted = {irrep.ir for irrep in parse_irreps(out)}
+    found = [
+        (Irrep(left.mul, degree, left.parity * right.parity), i, j)
+        for i, left in enumerate(parse_irreps(in1))
+        for j, right in enumerate(parse_irreps(in2))
+        for degree in range(abs(left.degree - right.degree), left.degree + right.degree + 1)
+        if left.mul == right.mul and (degree, left.parity * right.parity) in wanted
+    ]
+    found.sort(key=lambda item: item[0].ir)
+    irreps = format_irreps(tuple(item[0] for item in found))
+    return irreps, tuple((i, j, k, "uuu", True, 1.0) for k, (_, i, j) in enumerate(found))
+
+
 def fully_connected(in1: str, in2: str, out: str) -> tuple[IrrepsText, tuple[RawInstruction, ...]]:
     """Every allowed triple of segments, all channels mixed (uvw).
 

@@ -24,6 +24,7 @@ from tvm_equi.graph.operations import (
     Add,
     Concat,
     Convolution,
+    Cutoff,
     Gather,
     Input,
     Linear,
@@ -216,6 +217,11 @@ def _(operation: RadialBasis, call: _Call) -> Array:
 
 
 @_run.register
+def _(operation: Cutoff, call: _Call) -> Array:
+    return envelope(operation, call.values[0])
+
+
+@_run.register
 def _(operation: Activation, call: _Call) -> Array:
     x, kind = call.values[0], call.types[0]
     applied = [
@@ -304,9 +310,19 @@ def radial_basis(basis: RadialBasis, lengths: Array) -> Array:
     """
     numbers = np.arange(1, basis.num + 1)
     waves = np.sqrt(2 / basis.cutoff) * np.sin(numbers * np.pi * lengths / basis.cutoff) / lengths
-    ratio = lengths / basis.cutoff
-    cutoff = 1.0 + sum(c * ratio ** (basis.power + n) for n, c in enumerate(basis.polynomial))
-    return np.asarray(waves * np.where(ratio < 1, cutoff, 0.0))
+    return np.asarray(waves * envelope(Cutoff(basis.cutoff, basis.power), lengths))
+
+
+def envelope(cutoff: Cutoff, lengths: Array) -> Array:
+    """The cutoff polynomial.
+
+    Args:
+        cutoff: its numbers.
+        lengths: [rows, 1].
+    """
+    ratio = lengths / cutoff.cutoff
+    inside = 1.0 + sum(c * ratio ** (cutoff.power + n) for n, c in enumerate(cutoff.polynomial))
+    return np.asarray(np.where(ratio < 1, inside, 0.0))
 
 
 def scalar_function(name: ScalarFunction, x: Array) -> Array:

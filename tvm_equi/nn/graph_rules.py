@@ -20,6 +20,7 @@ from tvm_equi.graph.operations import (
     Add,
     Concat,
     Convolution,
+    Cutoff,
     Gather,
     Linear,
     Norm,
@@ -251,20 +252,31 @@ def _(operation: Norm, types: list[Type]) -> Rule:
 
 @_prepare.register
 def _(operation: RadialBasis, types: list[Type]) -> Rule:
-    cutoff, power = operation.cutoff, operation.power
-    first, second, third = operation.polynomial
+    cutoff = operation.cutoff
 
     def basis(call: Call) -> torch.Tensor:
         lengths = call.values[0]
         ratio = lengths / cutoff
         frequencies = torch.arange(1, operation.num + 1, dtype=lengths.dtype) * torch.pi
         waves = torch.sin(frequencies * ratio) * ((2 / cutoff) ** 0.5 / lengths)
-        powers = ratio**power
-        envelope = 1.0 + powers * (first + ratio * (second + ratio * third))
-        result: torch.Tensor = waves * (envelope * (ratio < 1))
+        result: torch.Tensor = waves * _envelope(operation, ratio)
         return result
 
     return basis
+
+
+@_prepare.register
+def _(operation: Cutoff, types: list[Type]) -> Rule:
+    return lambda call: _envelope(operation, call.values[0] / operation.cutoff)
+
+
+def _envelope(operation: RadialBasis | Cutoff, ratio: torch.Tensor) -> torch.Tensor:
+    """The cutoff polynomial of lengths in units of the cutoff."""
+    first, second, third = operation.polynomial
+    powers = ratio**operation.power
+    inside = 1.0 + powers * (first + ratio * (second + ratio * third))
+    result: torch.Tensor = inside * (ratio < 1)
+    return result
 
 
 @_prepare.register

@@ -10,6 +10,7 @@ from tvm_equi.errors import GraphError
 from tvm_equi.graph.operations import (
     SECOND_MOMENT_SCALES,
     Activation,
+    Cutoff,
     Norm,
     RadialBasis,
     ScalarMLP,
@@ -38,6 +39,7 @@ def test_scales_are_e3nns(name: str) -> None:
 def test_types() -> None:
     assert Norm().infer([value("2x1o+3x2e")]).irreps == "2x0e+3x0e"
     assert RadialBasis(8, 4.0).infer([value("0e")]).irreps == "8x0e"
+    assert Cutoff(4.0).infer([value("0e")]) == value("0e")
     activation = Activation(("tanh", "abs", "silu"), (1.0, 1.0, 1.0))
     assert activation.infer([value("2x0o+3x0o+4x0e")]).irreps == "2x0o+3x0e+4x0e"
     weights = [value("16x0e", "shared"), value("24x0e", "shared")]
@@ -51,6 +53,9 @@ def test_types() -> None:
     [
         (lambda: RadialBasis(0, 4.0), "num: expected more than 0, got 0"),
         (lambda: RadialBasis(8, -1.0), "cutoff: expected more than 0, got -1.0"),
+        (lambda: Cutoff(0.0), "cutoff: expected more than 0, got 0.0"),
+        (lambda: Cutoff(4.0, 0), "power: expected more than 0, got 0"),
+        (lambda: Cutoff(4.0).infer([value("2x0e")]), "length: expected 1 even scalars"),
         (lambda: RadialBasis(8, 4.0).infer([value("1o")]), "length: expected 1 even scalars"),
         (lambda: ScalarMLP((4,)), "sizes: expected two or more, each at least 1, got (4,)"),
         (lambda: ScalarMLP((4, 0)), "sizes: expected two or more, each at least 1, got (4, 0)"),

@@ -16,6 +16,7 @@ from tvm_equi.graph.operations.rows import Gather, ScatterSum, Sum
 from tvm_equi.graph.operations.scalars import (
     SECOND_MOMENT_SCALES,
     Activation,
+    Cutoff,
     Norm,
     RadialBasis,
     ScalarFunction,
@@ -37,6 +38,7 @@ Operation: TypeAlias = (
     | Sum
     | Norm
     | RadialBasis
+    | Cutoff
     | Activation
     | ScalarMLP
     | Add
@@ -59,6 +61,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         Sum,
         Norm,
         RadialBasis,
+        Cutoff,
         Activation,
         ScalarMLP,
         Add,
@@ -75,6 +78,7 @@ __all__ = [
     "Add",
     "Concat",
     "Convolution",
+    "Cutoff",
     "Gather",
     "Input",
     "Instruction",

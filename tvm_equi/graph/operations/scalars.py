@@ -81,8 +81,7 @@ class RadialBasis:
     @property
     def polynomial(self) -> tuple[float, float, float]:
         """Factors of (r/cutoff) to the powers p, p + 1 and p + 2; the constant term is 1."""
-        p = self.power
-        return -(p + 1) * (p + 2) / 2.0, float(p * (p + 2)), -p * (p + 1) / 2.0
+        return cutoff_polynomial(self.power)
 
     def infer(self, inputs: Sequence[Type]) -> ValueType:
         """`num` invariants per length."""
@@ -90,6 +89,53 @@ class RadialBasis:
         value = expect_value("length", inputs[0])
         expect_scalars("length", value, 1)
         return replace(value, irreps=Irreps(f"{self.num}x0e"))
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoff:
+    """A polynomial of a length that falls from 1 at zero to 0 at the cutoff, and is 0 beyond it.
+
+    Args:
+        cutoff: where it ends, in the unit of the length.
+        power: p of the polynomial, at least 2 for forces that end smoothly.
+
+    Raises:
+        GraphError: a value that is not positive.
+
+    Source:
+        Gasteiger, Gross, Guennemann, Directional Message Passing (2020), equation 8.
+    """
+
+    cutoff: float
+    power: int = 6
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that are not positive."""
+        for name, value in (("cutoff", self.cutoff), ("power", self.power)):
+            if value <= 0:
+                raise GraphError(f"{name}: expected more than 0, got {value}")
+
+    @property
+    def polynomial(self) -> tuple[float, float, float]:
+        """Factors of (r/cutoff) to the powers p, p + 1 and p + 2; the constant term is 1."""
+        return cutoff_polynomial(self.power)
+
+    def infer(self, inputs: Sequence[Type]) -> ValueType:
+        """One invariant per length."""
+        expect_count(inputs, ("length",))
+        value = expect_value("length", inputs[0])
+        expect_scalars("length", value, 1)
+        return value
+
+
+def cutoff_polynomial(power: int) -> tuple[float, float, float]:
+    """Factors of u to the powers p, p + 1 and p + 2 in a polynomial from 1 (u = 0) to 0 (u = 1).
+
+    Args:
+        power: p.
+    """
+    p = power
+    return -(p + 1) * (p + 2) / 2.0, float(p * (p + 2)), -p * (p + 1) / 2.0
 
 
 @dataclass(frozen=True, slots=True)
