@@ -130,7 +130,7 @@ class Value(Leg):
         )
 
     def linear(self, irreps_out: object, *, biases: bool = False, name: str | None = None) -> Value:
-        """A linear layer, normalised like e3nn.o3.Linear on irreps of which no two are equal.
+        """A linear layer, normalised like e3nn.o3.Linear.
 
         Args:
             irreps_out: of the output.
