@@ -39,6 +39,7 @@ class Settings:
         num_hidden: width of the radial perceptron.
         cutoff: in angstrom.
         avg_neighbours: by whose root sums are divided.
+        species: chemical symbols that it knows, in the order of the one-hot input.
     """
 
     num_channels: int = 64
@@ -49,6 +50,7 @@ class Settings:
     num_hidden: int = 64
     cutoff: float = 3.5
     avg_neighbours: float = 28.0
+    species: tuple[str, ...] = SPECIES
 
     @property
     def scalars(self) -> str:
@@ -121,7 +123,7 @@ class ReferenceModel(torch.nn.Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
-        self.embed = o3.Linear(f"{len(SPECIES)}x0e", settings.scalars)
+        self.embed = o3.Linear(f"{len(settings.species)}x0e", settings.scalars)
         degrees = list(range(settings.max_degree + 1))
         self.harmonics = o3.SphericalHarmonics(degrees, True, "component")
         irreps, layers = settings.scalars, []
@@ -172,7 +174,7 @@ def interaction_graph(settings: Settings, dtype: DType = "float32") -> TensorPro
     """
     build = GraphBuilder(dtype=dtype)
     positions = build.input("positions", "1o", rows="node")
-    species = build.input("species", f"{len(SPECIES)}x0e", rows="node")
+    species = build.input("species", f"{len(settings.species)}x0e", rows="node")
     senders = build.index("senders", rows="edge", into="node")
     receivers = build.index("receivers", rows="edge", into="node")
     shifts = build.input("shifts", "1o", rows="edge")

@@ -26,7 +26,7 @@ class Structure:
     Args:
         name: what it is.
         positions: [nodes, 3], in angstrom.
-        species: [nodes, len(SPECIES)], one-hot.
+        species: [nodes, number of species], one-hot.
         senders: [edges], the neighbour of each pair.
         receivers: [edges], the atom of each pair.
         shifts: [edges, 3], what periodicity adds to the neighbour's position.
@@ -83,7 +83,7 @@ def crystal(num_atoms: int, cutoff: float) -> Structure:
     repeats = max(1, round((num_atoms / 8) ** (1 / 3)))
     atoms = build.bulk("C", "diamond", a=LATTICE_CONSTANT, cubic=True).repeat(repeats)
     atoms.rattle(0.05, seed=1)
-    return _structure(f"diamond, {len(atoms)} atoms", atoms, cutoff)
+    return structure_of(f"diamond, {len(atoms)} atoms", atoms, cutoff)
 
 
 def molecule(cutoff: float) -> Structure:
@@ -95,7 +95,7 @@ def molecule(cutoff: float) -> Structure:
     atoms = _ase("ase.build").molecule("CH3CH2OH")
     atoms.rattle(0.05, seed=2)
     atoms.center(vacuum=cutoff)  # matscipy wants a box, periodic or not
-    return _structure(f"ethanol, {len(atoms)} atoms", atoms, cutoff)
+    return structure_of(f"ethanol, {len(atoms)} atoms", atoms, cutoff)
 
 
 def _ase(module: str) -> Any:
@@ -114,11 +114,20 @@ def _ase(module: str) -> Any:
         ) from error
 
 
-def _structure(name: str, atoms: Any, cutoff: float) -> Structure:
-    """Tensors of ASE's atoms."""
+def structure_of(
+    name: str, atoms: Any, cutoff: float, species: tuple[str, ...] = SPECIES
+) -> Structure:
+    """Tensors of ASE's atoms.
+
+    Args:
+        name: what they are.
+        atoms: ASE's.
+        cutoff: of neighbours, in angstrom.
+        species: chemical symbols, in the order of the one-hot columns.
+    """
     receivers, senders, shifts = neighbours(atoms, cutoff)
     symbols = atoms.get_chemical_symbols()
-    one_hot = np.array([[symbol == known for known in SPECIES] for symbol in symbols], float)
+    one_hot = np.array([[symbol == known for known in species] for symbol in symbols], float)
     return Structure(
         name,
         torch.from_numpy(np.array(atoms.get_positions())),
