@@ -118,16 +118,18 @@ def settings_for_metals(channels: int, layers: int, max_degree: int) -> Settings
 
 
 def both_models(
-    settings: Settings, wrt: tuple[str, ...] = ("positions",)
+    settings: Settings, wrt: tuple[str, ...] = ("positions",), *, derivatives: int = 2
 ) -> tuple[ReferenceModel, tvm_equi.Artifact]:
     """The model with e3nn, and the same compiled, in float64 with the same numbers.
 
     Args:
         settings: of the model.
         wrt: inputs to which the energy is differentiated.
+        derivatives: 2 to train on forces, 1 for forces alone.
     """
     reference = make_reference(settings)
-    compiled = tvm_equi.compile(accelerated(reference), derivatives=2, wrt=list(wrt))
+    module = accelerated(reference).requires_grad_(derivatives > 1)
+    compiled = tvm_equi.compile(module, derivatives=derivatives, wrt=list(wrt))
     return reference, compiled
 
 
