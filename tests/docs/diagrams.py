@@ -1,4 +1,4 @@
-"""The five layers of the page about fusion diagrams, written with e3nn and torch.
+"""The six layers of the page about fusion diagrams, written with e3nn and torch.
 
 Each takes a dict of inputs and one of parameters, which have the names that the diagrams give them.
 """
@@ -9,9 +9,14 @@ import torch
 from e3nn import o3
 from e3nn.nn import FullyConnectedNet, Gate
 
+from tvm_equi.graph.operations import SymmetricContraction
+from tvm_equi.graph.types import canonical_irreps
+from tvm_equi.nn.symmetric_reference import symmetric_reference
+
 Tensors = dict[str, torch.Tensor]
 CUTOFF, NEIGHBOURS = 4.0, 6.0
 NODE = "4x0e + 4x1o"
+IRREPS = canonical_irreps(NODE)
 
 
 def every_path(
@@ -154,29 +159,40 @@ def allegro(given: Tensors, p: Tensors) -> list[torch.Tensor]:
     return [features, scatter(energies, centers, len(species))]
 
 
-def mace(given: Tensors, p: Tensors) -> list[torch.Tensor]:
-    x, species = given["x"], given["species"]
-    total, out = interaction(linear(x, NODE, NODE, p["linear.weight"]), given, p)
-    a = linear(total, out, NODE, p["linear_2.weight"])
+def by_species(given: Tensors, weights: torch.Tensor) -> torch.Tensor:
+    """The weights of each node's species."""
+    return given["species"] @ weights.reshape(3, -1) * 3**-0.5
 
-    def by_species(name: str) -> torch.Tensor:
-        return species @ p[name].reshape(3, -1) * 3**-0.5
 
-    first, second = p["linear_3.weight"].reshape(2, 3, 4) * 3**-0.5
-    scales = torch.cat([species @ first, (species @ second).repeat_interleave(3, dim=1)], 1)
+def ace(given: Tensors, p: Tensors) -> list[torch.Tensor]:
+    vectors, senders = given["vectors"], given["senders"]
+    y = o3.spherical_harmonics("0e+1o", vectors, True, "component")
+    w = mlp(radial(vectors.norm(dim=1, keepdim=True)), "mlp", [8, 16, 8], p)
+    sent = by_species(given, p["linear.weight"])[senders]
+    vector_part = torch.einsum("eu,ei->eui", sent * w[:, 4:], y[:, 1:]).flatten(1)
+    messages = torch.cat([sent * w[:, :4], vector_part], 1)
+    a = scatter(messages, given["receivers"], len(given["species"])) * NEIGHBOURS**-0.5
     out2, paths2 = every_path(NODE, NODE, NODE, "uuu")
-    two = product(a, a, (NODE, NODE, out2), paths2, by_species("linear_4.weight"))
+    two = product(a, a, (NODE, NODE, out2), paths2, by_species(given, p["linear_2.weight"]))
     out3, paths3 = every_path(str(out2), NODE, NODE, "uuu")
-    three = product(two, a, (out2, NODE, out3), paths3, by_species("linear_5.weight"))
-    many = linear(a * scales, NODE, NODE, p["linear_6.weight"])
-    many = many + linear(two, out2, NODE, p["linear_7.weight"])
-    many = many + linear(three, out3, NODE, p["linear_8.weight"])
+    three = product(two, a, (out2, NODE, out3), paths3, by_species(given, p["linear_3.weight"]))
+    whole = torch.cat([a, two, three], 1)
+    return [linear(whole, o3.Irreps(NODE) + out2 + out3, NODE, p["linear_4.weight"])]
+
+
+def mace(given: Tensors, p: Tensors) -> list[torch.Tensor]:
+    x = given["x"]
+    total, out = interaction(linear(x, NODE, NODE, p["linear.weight"]), given, p)
+    density = linear(total, out, NODE, p["linear_2.weight"])
+    contract = symmetric_reference(SymmetricContraction(IRREPS, IRREPS, 3, "row"))
+    many = contract(density, by_species(given, p["linear_3.weight"]))
     own = o3.FullyConnectedTensorProduct(
         NODE, "3x0e", NODE, internal_weights=False, shared_weights=True
     )
-    return [many + own(x, species, p["tensor_product_4.weight"])]
+    mixed = linear(many, NODE, NODE, p["linear_4.weight"])
+    return [mixed + own(x, given["species"], p["tensor_product_2.weight"])]
 
 
 LAYERS: dict[str, Callable[[Tensors, Tensors], list[torch.Tensor]]] = {
-    layer.__name__: layer for layer in (tensor_field_network, nequip, cormorant, allegro, mace)
+    layer.__name__: layer for layer in (tensor_field_network, nequip, cormorant, allegro, ace, mace)
 }

@@ -26,6 +26,7 @@ def test_every_operation_types_its_value() -> None:
         x.tensor_product(y, "3x1o"),
         x.tensor_product(y, "0e+1o", paths="channelwise"),
         x.tensor_product(x, "0e", paths="aligned", weights="none"),
+        x.symmetric_contraction("4x0e+4x1o", 2),
         x.linear("2x1o+1x0e", biases=True),
         x.gather(i),
         x.gather(i).scatter(i),
@@ -47,6 +48,7 @@ def test_every_operation_types_its_value() -> None:
         "3x1o [node]",
         "4x0e+4x0e+4x1o+4x1o [node]",
         "4x0e+4x0e [node]",
+        "4x0e+4x1o [node]",
         "2x1o+1x0e [node]",
         "4x0e+4x1o [edge]",
         "4x0e+4x1o [node]",
@@ -64,7 +66,7 @@ def test_every_operation_types_its_value() -> None:
         "2x0e+3x1o [node]",
         "3x1o [node]",
     ]
-    assert repr(values[4]) == "gather: 4x0e+4x1o [edge]"
+    assert repr(values[5]) == "gather: 4x0e+4x1o [edge]"
     assert repr(i) == "i: index edge -> node"
 
 
@@ -88,6 +90,17 @@ def test_weights() -> None:
     assert graph.node("none").inputs == ("x", "y")
     weights = [graph.node(name).operation.weights for name in ("own", "row", "given", "none")]  # type: ignore[union-attr]
     assert weights == ["shared", "row", "row", "none"]
+
+
+def test_weights_of_a_symmetric_contraction() -> None:
+    x, _, _ = started()
+    own = x.symmetric_contraction("4x1o", 2, name="own")
+    row = x.symmetric_contraction("4x1o", 2, weights=x.only("0e").mlp, name="row")
+    given = x.symmetric_contraction("4x1o", 2, weights=x.only("0e").mlp(8), name="given")
+    graph = x.graph.build(own, row, given)
+    assert str(graph.types["own.weight"]) == "8x0e [shared]"  # x1 and x0 x1, of 4 channels
+    assert graph.node("row").inputs == ("x", "mlp")
+    assert graph.node("given").inputs == ("x", "mlp_2")
 
 
 def test_products_are_e3nns() -> None:
@@ -156,6 +169,14 @@ def test_arithmetic() -> None:
         (
             lambda x, y, i: x.scale(y),
             "node 'scale' (scale): factors: expected 1x0e or 4x0e+4x0e, got 1x0e+1x1o",
+        ),
+        (
+            lambda x, y, i: x.symmetric_contraction("4x0e", 5, weights=lambda size: x),
+            "node 'symmetric_contraction' (SymmetricContraction): correlation: expected 1 to 4, go",
+        ),
+        (
+            lambda x, y, i: x.symmetric_contraction("4x0e", 2, weights="none"),
+            "symmetric_contraction: weights: expected a value of a Graph, got 'none'",
         ),
         (lambda x, y, i: x.mlp(4), "node 'mlp' (ScalarMLP): x: expected 16 even scalars"),
     ],

@@ -167,7 +167,7 @@ class GraphBuilder:
         raw = tuple(instructions)
         out = canonical_irreps(irreps_out)
         in1, in2 = self.value(x).irreps, self.value(y).irreps
-        with _naming(name, "TensorProduct"):
+        with naming(name, "TensorProduct"):
             coefficients = tensor_product_coefficients(
                 _pairs(in1),
                 _pairs(in2),
@@ -208,7 +208,7 @@ class GraphBuilder:
         if rows == "none":
             return self.add(name, typed, *inputs)
         if weights is None:
-            with _naming(name, "TensorProduct"):
+            with naming(name, "TensorProduct"):
                 typed.check()
             weights = self.parameter(f"{name}.weight", sum(typed.weight_sizes()))
         return self.add(name, typed, *inputs, weights)
@@ -239,7 +239,7 @@ class GraphBuilder:
             instructions = [
                 (i, k) for i, a in enumerate(left) for k, b in enumerate(right) if a.ir == b.ir
             ]
-        with _naming(name, "Linear"):
+        with naming(name, "Linear"):
             coefficients = linear_coefficients(
                 _pairs(in1),
                 _pairs(out),
@@ -288,7 +288,7 @@ class GraphBuilder:
             self.layout,
         )
         if weights is None:
-            with _naming(name, "SymmetricContraction"):
+            with naming(name, "SymmetricContraction"):
                 size = operation.num_weights()
             weights = self.parameter(f"{name}.weight", size)
         return self.add(name, operation, x, weights)
@@ -303,7 +303,7 @@ class GraphBuilder:
         normalization: str = "component",
     ) -> str:
         """Spherical harmonics of one vector per row."""
-        with _naming(name, "SphericalHarmonics"):
+        with naming(name, "SphericalHarmonics"):
             operation = SphericalHarmonics(tuple(degrees), normalize, normalization)  # type: ignore[arg-type]
         return self.add(name, operation, vectors)
 
@@ -355,13 +355,13 @@ class GraphBuilder:
         self, name: str, length: str, num: int, *, cutoff: float, power: int = 6
     ) -> str:
         """Bessel functions of lengths, with a polynomial cutoff."""
-        with _naming(name, "RadialBasis"):
+        with naming(name, "RadialBasis"):
             operation = RadialBasis(num, float(cutoff), power)
         return self.add(name, operation, length)
 
     def cutoff(self, name: str, length: str, *, cutoff: float, power: int = 6) -> str:
         """A polynomial of lengths from 1 at zero to 0 at the cutoff and beyond."""
-        with _naming(name, "Cutoff"):
+        with naming(name, "Cutoff"):
             operation = Cutoff(float(cutoff), power)
         return self.add(name, operation, length)
 
@@ -374,7 +374,7 @@ class GraphBuilder:
         self, name: str, x: str, sizes: Sequence[int], *, function: ScalarFunction = "silu"
     ) -> str:
         """A perceptron like e3nn.nn.FullyConnectedNet; makes "<name>.layer0.weight" and so on."""
-        with _naming(name, "ScalarMLP"):
+        with naming(name, "ScalarMLP"):
             operation = ScalarMLP(tuple(sizes), function, SECOND_MOMENT_SCALES.get(function, 1.0))
         weights = [
             self.parameter(f"{name}.layer{number}.weight", rows * columns)
@@ -397,8 +397,12 @@ class GraphBuilder:
 
 
 @contextmanager
-def _naming(name: str, kind: str) -> Iterator[None]:
+def naming(name: str, kind: str) -> Iterator[None]:
     """Adds a node's name to errors about its arguments.
+
+    Args:
+        name: of the node.
+        kind: of its operation.
 
     Raises:
         GraphError: in place of any error of the package.

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tvm_equi.errors import GraphError, unknown_choice
-from tvm_equi.graph.builder import GraphBuilder
+from tvm_equi.graph.builder import GraphBuilder, naming
 from tvm_equi.graph.gate import add_gate, gate_parts
 from tvm_equi.graph.instructions import RawInstruction, aligned, channelwise, fully_connected
-from tvm_equi.graph.operations import Instruction, ScalarFunction, TensorProduct
+from tvm_equi.graph.operations import (
+    Instruction,
+    ScalarFunction,
+    SymmetricContraction,
+    TensorProduct,
+)
 from tvm_equi.graph.scale import add_norm_activation, add_scale
 from tvm_equi.graph.types import Type, ValueType, canonical_irreps, parse_irreps
 
@@ -139,6 +144,41 @@ class Value(Leg):
         """
         made = self.graph.new_name(name, "linear")
         return self._made(self._build.linear(made, self.name, irreps_out, biases=biases))
+
+    def symmetric_contraction(
+        self,
+        irreps_out: object,
+        correlation: int,
+        *,
+        weights: Weights = "shared",
+        name: str | None = None,
+    ) -> Value:
+        """All symmetric polynomials of the value up to a degree, channel by channel.
+
+        Args:
+            irreps_out: of the output, of the one multiplicity that the value has.
+            correlation: the highest degree, 1 to 4.
+            weights: a value; a function that is given the number of weights and makes one; or
+                "shared" for a parameter.
+            name: of the value.
+
+        Raises:
+            GraphError: something does not fit.
+        """
+        made = self.graph.new_name(name, "symmetric_contraction")
+        given = None
+        if callable(weights):
+            irreps = (canonical_irreps(self.irreps), canonical_irreps(irreps_out))
+            with naming(made, "SymmetricContraction"):
+                size = SymmetricContraction(*irreps, correlation).num_weights()
+            weights = weights(size)
+        if weights != "shared":
+            given = self.graph.name_of(made, "weights", weights)
+        return self._made(
+            self._build.symmetric_contraction(
+                made, self.name, irreps_out, correlation, weights=given
+            )
+        )
 
     def spherical_harmonics(
         self,
@@ -310,8 +350,6 @@ def _num_weights(name: str, irreps: Sequence[str], instructions: Iterable[RawIns
     paths = tuple(Instruction(*ins[:5], 1.0) for ins in instructions)
     in1, in2, out = (canonical_irreps(text) for text in irreps)
     product = TensorProduct(in1, in2, out, paths, "row")
-    try:
+    with naming(name, "TensorProduct"):
         product.check()
-    except GraphError as error:
-        raise GraphError(f"node {name!r} (TensorProduct): {error}") from error
     return sum(product.weight_sizes())
