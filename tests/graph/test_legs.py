@@ -92,6 +92,21 @@ def test_weights() -> None:
     assert weights == ["shared", "row", "row", "none"]
 
 
+def test_weights_that_are_products_themselves() -> None:
+    x, y, _ = started()
+
+    def made(size: int) -> Value:
+        return x.tensor_product(y, f"{size}x0e")
+
+    outer = x.tensor_product(y, "0e", paths="channelwise", weights=made)
+    graph = x.graph.build(outer)
+    assert graph.node("tensor_product_2").inputs == ("x", "y", "tensor_product")
+    deep = x.symmetric_contraction(
+        "4x0e", 1, weights=lambda size: x.symmetric_contraction("4x0e", 1)
+    )
+    assert deep.name == "symmetric_contraction_2"
+
+
 def test_weights_of_a_symmetric_contraction() -> None:
     x, _, _ = started()
     own = x.symmetric_contraction("4x1o", 2, name="own")

@@ -128,6 +128,7 @@ class Value(Leg):
             instructions = tuple((*ins[:4], False, ins[5]) for ins in instructions)
         elif callable(weights):
             weights = weights(_num_weights(made, (in1, in2, out), instructions))
+            made = self.graph.new_name(name, "tensor_product")  # it may have taken the first one
         if weights not in ("shared", "none"):
             given = self.graph.name_of(made, "weights", weights)
         return self._made(
@@ -172,6 +173,7 @@ class Value(Leg):
             with naming(made, "SymmetricContraction"):
                 size = SymmetricContraction(*irreps, correlation).num_weights()
             weights = weights(size)
+            made = self.graph.new_name(name, "symmetric_contraction")
         if weights != "shared":
             given = self.graph.name_of(made, "weights", weights)
         return self._made(
