@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tvm_equi.graph import GraphBuilder, TensorProductGraph, interpret
 from tvm_equi.graph.gate import add_gate, gate_irreps
 from tvm_equi.graph.instructions import channelwise
+from tvm_equi.graph.liveness import demand
 from tvm_equi.graph.operations import ScalarMLP, Slice, TensorProduct
-from tvm_equi.graph.prune import Prune, demand
+from tvm_equi.graph.prune import Prune
 
 prune = Prune()
 

@@ -3,20 +3,32 @@
     t = TensorProduct(x, y, w): 4x0e+4x1o     t = TensorProduct(x, y, w[:8]): 4x0e
     z = Linear(t): 4x0e                  ->   z = Linear(t): 4x0e
 
-Dead is a path into a segment that nobody reads, and one that is zero by parity, triangle rule,
-coefficient or multiplicity; then every segment that only dead paths read, and every operation that
-no output reads. Only whole paths and irreps go, so the function and its equivariance stay. Inputs
+Dead is a path into a segment that no output depends on, and one that is zero by parity, triangle
+rule, coefficient, multiplicity, or because what it couples is always zero (`liveness`); then every
+segment that only dead paths read, every term of a sum that is zero, and every operation that no
+output depends on. Only whole paths and irreps go, so the function and its equivariance stay. Inputs
 stay, so that calls look the same; parameters keep their size, and products read a slice of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import networkx
 
+from tvm_equi.algebra.products import Instruction
 from tvm_equi.graph.graph import TensorProductGraph
+from tvm_equi.graph.liveness import (
+    Liveness,
+    Segments,
+    convolved,
+    live_instructions,
+    live_terms,
+    liveness,
+    num_segments,
+    reads_path,
+)
 from tvm_equi.graph.node import Node
 from tvm_equi.graph.operations import (
     Activation,
@@ -28,7 +40,6 @@ from tvm_equi.graph.operations import (
     Linear,
     LinearPath,
     Norm,
-    Operation,
     RadialLayer,
     ScalarMLP,
     ScatterSum,
@@ -37,80 +48,8 @@ from tvm_equi.graph.operations import (
     Sum,
     TensorProduct,
 )
-from tvm_equi.graph.regions import Ranges, couples, keep_instructions, kept_ranges
+from tvm_equi.graph.regions import Ranges, keep_instructions, kept_ranges
 from tvm_equi.graph.types import IrrepsText, ValueType, format_irreps, parse_irreps
-
-Segments = frozenset[int]
-
-
-def needs(operation: Operation, slot: int, wanted: Segments, num: int) -> Segments:
-    """The segments of one input that an operation reads.
-
-    Args:
-        operation: that reads.
-        slot: of the input.
-        wanted: segments of the operation's value that are read in turn.
-        num: segments of the input.
-    """
-    match operation, slot:
-        case TensorProduct(), 0 | 1:
-            live = (ins for ins in operation.instructions if _is_live(operation, ins, wanted))
-            return frozenset(ins.i_in2 if slot else ins.i_in1 for ins in live)
-        case Convolution(product=product), _:
-            name = operation.names[slot]
-            if name in "xy":
-                return needs(product, "xy".index(name), wanted, num)
-            return frozenset(range(num))
-        case Linear(), 0:
-            return frozenset(p.i_in for p in operation.paths if _is_live_path(operation, p, wanted))
-        case (Gather() | ScatterSum(), 0):
-            return wanted
-        case (Sum() | Add() | Norm() | Activation(), _):
-            return wanted
-        case Slice(parts=parts), _:
-            return frozenset(parts[k][0] for k in wanted)
-        case _:
-            return frozenset(range(num))
-
-
-def _is_live(product: TensorProduct, instruction: object, wanted: Iterable[int]) -> bool:
-    """Whether an instruction reaches a wanted segment with anything but zero."""
-    return instruction.i_out in wanted and couples(product, instruction)  # type: ignore[attr-defined, arg-type]
-
-
-def _is_live_path(linear: Linear, path: LinearPath, wanted: Iterable[int]) -> bool:
-    """Whether a path of a linear layer reaches a wanted segment with anything but zero."""
-    left, out = parse_irreps(linear.irreps_in), parse_irreps(linear.irreps_out)
-    muls = (left[path.i_in].mul, out[path.i_out].mul)
-    return path.i_out in wanted and path.coefficient != 0.0 and 0 not in muls
-
-
-def demand(graph: TensorProductGraph) -> dict[str, Segments]:
-    """The segments of every value that an output depends on.
-
-    Args:
-        graph: to look at.
-    """
-    found: dict[str, Segments] = {node.name: frozenset() for node in graph.nodes}
-    for name in graph.outputs:
-        found[name] = frozenset(range(_num_segments(graph, name)))
-    for node in reversed(graph.nodes):
-        start = 0
-        for slot, source in enumerate(node.inputs):
-            num = _num_segments(graph, source)
-            wanted = found[node.name]
-            if isinstance(node.operation, Concat):
-                part = frozenset(k - start for k in wanted if start <= k < start + num)
-                start += num
-            else:
-                part = needs(node.operation, slot, wanted, num)
-            found[source] |= part
-    return found
-
-
-def _num_segments(graph: TensorProductGraph, name: str) -> int:
-    kind = graph.types[name]
-    return len(kind.segments) if isinstance(kind, ValueType) else 0
 
 
 @dataclass(slots=True)
@@ -118,13 +57,17 @@ class _Rewriter:
     """Rewrites nodes in order; `kept` holds which segments of the old value the new one has."""
 
     graph: TensorProductGraph
-    wanted: dict[str, Segments]
+    alive: Liveness
     nodes: dict[str, Node] = field(default_factory=dict)
     kept: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def all_segments(self, name: str) -> tuple[int, ...]:
         """Every segment of an old value."""
-        return tuple(range(_num_segments(self.graph, name)))
+        return tuple(range(num_segments(self.graph, name)))
+
+    def supports(self, node: Node) -> list[Segments]:
+        """The segments of each input of an old node that can be nonzero."""
+        return [self.alive.support[source] for source in node.inputs]
 
     def put(self, node: Node, kept: Sequence[int]) -> None:
         """Adds a node and says which segments it has."""
@@ -200,7 +143,7 @@ def _weight_parts(muls: list[int], ranges: Ranges) -> tuple[tuple[int, int, int]
 
 def _rewrite(state: _Rewriter, node: Node) -> None:
     """Adds the smaller form of one node."""
-    wanted = sorted(state.wanted[node.name])
+    wanted = sorted(state.alive.demand[node.name])
     operation, inputs = node.operation, node.inputs
     match operation:
         case TensorProduct():
@@ -219,8 +162,10 @@ def _rewrite(state: _Rewriter, node: Node) -> None:
             smaller = Activation(tuple(functions[k] for k in kept), tuple(factors[k] for k in kept))
             state.put(replace(node, operation=smaller), kept)
         case Add():
-            sources = tuple(state.aligned(node, source, wanted) for source in inputs)
-            state.put(replace(node, inputs=sources), wanted)
+            terms = live_terms(operation, frozenset(wanted), state.supports(node))
+            factors = tuple(operation.factors[term] for term in terms)
+            sources = tuple(state.aligned(node, inputs[term], wanted) for term in terms)
+            state.put(Node(node.name, Add(factors), sources), wanted)
         case Slice(parts=parts):
             kept = state.kept[inputs[0]]
             chosen_parts = tuple((kept.index(parts[k][0]), *parts[k][1:]) for k in wanted)
@@ -230,7 +175,7 @@ def _rewrite(state: _Rewriter, node: Node) -> None:
             start = 0
             for source in inputs:
                 kept_all += [start + k for k in state.kept[source]]
-                start += _num_segments(state.graph, source)
+                start += num_segments(state.graph, source)
             full = tuple(source for source in inputs if state.kept[source]) or inputs[:1]
             node = Node(node.name, Concat(len(full)), full)
             state.put(node, kept_all)
@@ -243,7 +188,9 @@ def _rewrite_product(
 ) -> None:
     """A tensor product with its live instructions, on the segments that remain."""
     x, y = node.inputs[:2]
-    smaller, ranges = _smaller_product(product, (state.kept[x], state.kept[y]), wanted)
+    given = state.supports(node)
+    live = live_instructions(product, wanted, given[0], given[1])
+    smaller, ranges = _smaller_product(product, live, (state.kept[x], state.kept[y]), wanted)
     inputs = (x, y)
     if smaller.weights != "none":
         inputs = (x, y, state.weights(node, 2, ranges))  # type: ignore[assignment]
@@ -251,10 +198,13 @@ def _rewrite_product(
 
 
 def _smaller_product(
-    product: TensorProduct, kept: tuple[Sequence[int], Sequence[int]], wanted: Sequence[int]
+    product: TensorProduct,
+    live: Collection[Instruction],
+    kept: tuple[Sequence[int], Sequence[int]],
+    wanted: Sequence[int],
 ) -> tuple[TensorProduct, Ranges]:
     """The live part of a product of values that keep some segments, and the weights it reads."""
-    smaller, ranges = keep_instructions(product, lambda ins: _is_live(product, ins, wanted))
+    smaller, ranges = keep_instructions(product, lambda ins: ins in live)
     renumbered = tuple(
         replace(
             ins,
@@ -280,12 +230,16 @@ def _rewrite_convolution(
     """A convolution with its product's live instructions, harmonics and weights."""
     given = dict(convolution.by_name(node.inputs))
     radial, harmonics = convolution.radial, convolution.harmonics
+    supports = convolved(convolution, state.supports(node))
+    live = live_instructions(convolution.product, wanted, *supports)
     if harmonics is None:
         kept2: Sequence[int] = state.kept[given["y"]]
     else:
-        kept2 = sorted(needs(convolution.product, 1, frozenset(wanted), len(harmonics.degrees)))
+        kept2 = sorted({ins.i_in2 for ins in live})
         harmonics = replace(harmonics, degrees=tuple(harmonics.degrees[k] for k in kept2))
-    smaller, ranges = _smaller_product(convolution.product, (state.kept[given["x"]], kept2), wanted)
+    smaller, ranges = _smaller_product(
+        convolution.product, live, (state.kept[given["x"]], kept2), wanted
+    )
     if smaller.weights == "none":
         radial = None
     elif radial is not None:
@@ -300,7 +254,8 @@ def _rewrite_convolution(
 
 def _rewrite_linear(state: _Rewriter, node: Node, linear: Linear, wanted: list[int]) -> None:
     """A linear layer with its live paths and biases, on the segments that remain."""
-    alive = [_is_live_path(linear, path, wanted) for path in linear.paths]
+    given = state.alive.support[node.inputs[0]]
+    alive = [path.i_out in wanted and reads_path(linear, path, given) for path in linear.paths]
     has_bias = [segment in wanted for segment in linear.biases]
     kept = state.kept[node.inputs[0]]
     paths = tuple(
@@ -339,7 +294,7 @@ class Prune:
         Args:
             graph: to prune.
         """
-        state = _Rewriter(graph, demand(graph))
+        state = _Rewriter(graph, liveness(graph))
         for node in graph.nodes:
             _rewrite(state, node)
         read = set(graph.outputs)
