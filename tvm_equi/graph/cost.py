@@ -21,6 +21,7 @@ from tvm_equi.algebra.convolution import stages
 from tvm_equi.algebra.kernel import Kernel, Step
 from tvm_equi.graph.operations import (
     Add,
+    ComposedWeights,
     Convolution,
     Cutoff,
     Linear,
@@ -204,6 +205,8 @@ def _scalar_multiply_adds(operation: Operation, inputs: Sequence[Type], output: 
             return dim * len(factors)
         case ScatterSum() | Sum():
             return dim
+        case ComposedWeights(blocks=blocks):
+            return sum(term.multiply_adds for terms in blocks for term in terms)
         case RadialBasis() | SphericalHarmonics():
             return 2 * dim
         case Cutoff():

@@ -22,6 +22,7 @@ from tvm_equi.graph.node import Node
 from tvm_equi.graph.operations import (
     Activation,
     Add,
+    ComposedWeights,
     Concat,
     Convolution,
     Cutoff,
@@ -246,6 +247,21 @@ def _(operation: ScalarMLP, call: _Call) -> Array:
         if not is_last:
             x = operation.factor * scalar_function(operation.function, x)
     return np.asarray(x)
+
+
+@_run.register
+def _(operation: ComposedWeights, call: _Call) -> Array:
+    blocks = [np.zeros(0)]
+    for terms in operation.blocks:
+        total = 0.0
+        for term in terms:
+            parts = []
+            for part in term.parts:
+                rows = call.values[part.slot][part.start : part.end].reshape(-1, part.row_length)
+                parts.append(rows[:, part.first : part.last].reshape(part.shape))
+            total = total + term.factor * np.einsum(term.subscripts, *parts)
+        blocks.append(np.ravel(total))
+    return np.concatenate(blocks)
 
 
 def _split(value: Array, kind: Type) -> list[Array]:

@@ -7,7 +7,7 @@ offsets, permutations) is made once, before the first call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import singledispatch
+from functools import reduce, singledispatch
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from tvm_equi.graph.node import Node
 from tvm_equi.graph.operations import (
     Activation,
     Add,
+    ComposedWeights,
     Concat,
     Convolution,
     Cutoff,
@@ -33,6 +34,7 @@ from tvm_equi.graph.operations import (
     Sum,
     SymmetricContraction,
     TensorProduct,
+    WeightPart,
 )
 from tvm_equi.graph.regions import coupling_part, kernel_of
 from tvm_equi.graph.types import IndexType, Type, ValueType, irreps_dim, parse_irreps
@@ -315,3 +317,25 @@ def _(operation: ScalarMLP, types: list[Type]) -> Rule:
         return x
 
     return perceptron
+
+
+@_prepare.register
+def _(operation: ComposedWeights, types: list[Type]) -> Rule:
+    def part_of(value: torch.Tensor, part: WeightPart) -> torch.Tensor:
+        rows = value[part.start : part.end].reshape(-1, part.row_length)
+        return rows[:, part.first : part.last].reshape(part.shape)
+
+    def compose(call: Call) -> torch.Tensor:
+        blocks = []
+        for terms in operation.blocks:
+            products = [
+                torch.einsum(
+                    term.subscripts, *(part_of(call.values[part.slot], part) for part in term.parts)
+                )
+                * term.factor
+                for term in terms
+            ]
+            blocks.append(reduce(torch.add, products).reshape(-1))
+        return torch.cat(blocks) if blocks else call.values[0][:0]
+
+    return compose

@@ -24,6 +24,7 @@ from tvm_equi.graph.operations.scalars import (
 )
 from tvm_equi.graph.operations.symmetric import SymmetricContraction
 from tvm_equi.graph.operations.values import Add, Concat, Input, Parameter, Slice
+from tvm_equi.graph.operations.weights import ComposedWeights, WeightPart, WeightTerm
 
 Operation: TypeAlias = (
     Input
@@ -44,6 +45,7 @@ Operation: TypeAlias = (
     | Add
     | Slice
     | Concat
+    | ComposedWeights
 )
 
 OPERATIONS: dict[str, type[Operation]] = {
@@ -67,6 +69,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         Add,
         Slice,
         Concat,
+        ComposedWeights,
     )
 }
 """Every operation by its name."""
@@ -76,6 +79,7 @@ __all__ = [
     "SECOND_MOMENT_SCALES",
     "Activation",
     "Add",
+    "ComposedWeights",
     "Concat",
     "Convolution",
     "Cutoff",
@@ -97,4 +101,6 @@ __all__ = [
     "Sum",
     "SymmetricContraction",
     "TensorProduct",
+    "WeightPart",
+    "WeightTerm",
 ]
