@@ -18,7 +18,6 @@ gathered rows or harmonics stay if anything else reads them.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -37,6 +36,7 @@ from tvm_equi.graph.operations import (
     TensorProduct,
 )
 from tvm_equi.graph.regions import coupling_part
+from tvm_equi.graph.rewriting import View, without_unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def regions(graph: TensorProductGraph) -> tuple[Region, ...]:
     Args:
         graph: to look at.
     """
-    view = _View.of(graph.nodes, graph.outputs)
+    view = View.of(graph.nodes, graph.outputs)
     found = []
     for node in graph.nodes:
         if isinstance(node.operation, Convolution):
@@ -69,34 +69,7 @@ def regions(graph: TensorProductGraph) -> tuple[Region, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """Nodes by name, and how often each value is read; an output counts as read."""
-
-    nodes: dict[str, Node]
-    uses: Counter[str]
-
-    @staticmethod
-    def of(nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> _View:
-        """The view of a graph's parts."""
-        uses = Counter(source for node in nodes for source in node.inputs)
-        uses.update(outputs)
-        return _View({node.name: node for node in nodes}, uses)
-
-    def is_read_once(self, name: str) -> bool:
-        """Whether one operation alone needs a value, and no output."""
-        return self.uses[name] == 1
-
-    def fresh(self, name: str) -> str:
-        """A name that no node has."""
-        number, found = 0, name
-        while found in self.nodes:
-            number += 1
-            found = f"{name}.{number}"
-        return found
-
-
-_Rule: TypeAlias = Callable[[_View, Node], Iterator[Node]]
+_Rule: TypeAlias = Callable[[View, Node], Iterator[Node]]
 """The nodes that take the place of a node, the last of which has its name."""
 
 
@@ -105,7 +78,7 @@ def is_movable(linear: Linear) -> bool:
     return linear.weights == "shared" and not linear.biases
 
 
-def _gathered(view: _View, name: str) -> TensorProduct | None:
+def _gathered(view: View, name: str) -> TensorProduct | None:
     """The product of that name, if it is of gathered rows, not zero, and read once."""
     node = view.nodes[name]
     if not isinstance(node.operation, TensorProduct) or not view.is_read_once(name):
@@ -114,7 +87,7 @@ def _gathered(view: _View, name: str) -> TensorProduct | None:
     return node.operation if is_gathered and coupling_part(node.operation)[0].instructions else None
 
 
-def _moved(view: _View, node: Node) -> Iterator[Node]:
+def _moved(view: View, node: Node) -> Iterator[Node]:
     """A sum of linear layers of a product, as the layers of the sum; other nodes as they are."""
     layers: list[Node] = []
     name = node.inputs[0] if isinstance(node.operation, ScatterSum) else ""
@@ -135,7 +108,7 @@ def _moved(view: _View, node: Node) -> Iterator[Node]:
         source = target
 
 
-def _fused(view: _View, node: Node) -> Iterator[Node]:
+def _fused(view: View, node: Node) -> Iterator[Node]:
     """A sum of a product of gathered rows, as a convolution; other nodes as they are."""
     product = _gathered(view, node.inputs[0]) if isinstance(node.operation, ScatterSum) else None
     if product is None or not isinstance(node.operation, ScatterSum):
@@ -147,7 +120,7 @@ def _fused(view: _View, node: Node) -> Iterator[Node]:
     yield Node(node.name, Convolution(product, node.operation.factor), inputs)
 
 
-def _with_radial(view: _View, node: Node) -> Iterator[Node]:
+def _with_radial(view: View, node: Node) -> Iterator[Node]:
     """The last layer of a perceptron inside the one convolution that it weighs."""
     convolution = node.operation
     if (
@@ -177,7 +150,7 @@ def _with_radial(view: _View, node: Node) -> Iterator[Node]:
     yield Node(node.name, fused, tuple(given[name] for name in fused.names))
 
 
-def _with_harmonics(view: _View, node: Node) -> Iterator[Node]:
+def _with_harmonics(view: View, node: Node) -> Iterator[Node]:
     """Spherical harmonics of edge vectors inside a convolution that reads them."""
     convolution = node.operation
     if isinstance(convolution, Convolution) and convolution.harmonics is None:
@@ -188,18 +161,6 @@ def _with_harmonics(view: _View, node: Node) -> Iterator[Node]:
             fused = replace(convolution, harmonics=source.operation)
             node = Node(node.name, fused, tuple(given[name] for name in fused.names))
     yield node
-
-
-def _without_unread(graph: TensorProductGraph, before: _View) -> TensorProductGraph:
-    """The graph without what was read before and is not any more."""
-    uses = _View.of(graph.nodes, graph.outputs).uses
-    kept = []
-    for node in reversed(graph.nodes):
-        if uses[node.name] or not before.uses[node.name]:
-            kept.append(node)
-        else:
-            uses.subtract(node.inputs)
-    return TensorProductGraph(tuple(reversed(kept)), graph.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +189,8 @@ class Fuse:
         rules += [_with_radial] if self.radial else []
         rules += [_with_harmonics] if self.harmonics else []
         for rule in rules:
-            view = _View.of(graph.nodes, graph.outputs)
+            view = View.of(graph.nodes, graph.outputs)
             nodes = tuple(new for node in graph.nodes for new in rule(view, node))
             if nodes != graph.nodes:
-                graph = _without_unread(TensorProductGraph(nodes, graph.outputs), view)
+                graph = without_unread(TensorProductGraph(nodes, graph.outputs), view)
         return graph
