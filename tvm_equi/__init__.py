@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         from_e3nn,
     )
     from tvm_equi.nn.artifact import Artifact, load
+    from tvm_equi.pruning import prune
     from tvm_equi.runtime.topology import Topology
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ __all__ = [
     "compile",
     "from_e3nn",
     "load",
+    "prune",
     "tune",
     "verify",
 ]
@@ -68,6 +70,7 @@ _MODULES = {
     "compile": "tvm_equi.compiler",
     "from_e3nn": "tvm_equi.nn",
     "load": "tvm_equi.nn.artifact",
+    "prune": "tvm_equi.pruning",
     "tune": "tvm_equi.compiler",
     "verify": "tvm_equi.compiler",
 }

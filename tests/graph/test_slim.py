@@ -1,0 +1,55 @@
+"""What goes by norm: paths and channels of a single layer, by hand."""
+
+import numpy as np
+
+from tvm_equi.graph import GraphBuilder, TensorProductGraph
+from tvm_equi.graph.slim import Slim
+from tvm_equi.graph.totals import Sizes, total_cost
+
+SIZES = Sizes(nodes=10, edges=10)
+
+
+def two_layers() -> tuple[TensorProductGraph, dict[str, np.ndarray]]:
+    """x -> 4 scalars -> 2 scalars, in which channel 1 in the middle is small."""
+    build = GraphBuilder(dtype="float64")
+    x = build.input("x", "3x0e+1x1o", rows="node")
+    build.linear("a", x, "4x0e+2x1o")
+    graph = build.graph(build.linear("z", "a", "2x0e+1x1o"))
+    values = {
+        "a.weight": np.concatenate([np.ones(12), [1.0, 1.0]]),
+        "z.weight": np.concatenate(
+            [np.array([[1, 1], [0.01, 0.02], [1, 1], [1, 1]]).ravel(), [1, 1]]
+        ),
+    }
+    return graph, values
+
+
+def test_channels_by_hand() -> None:
+    graph, values = two_layers()
+    smaller, cut, report = Slim(0.05, sizes=SIZES)(graph, values)
+    assert smaller.types["a"].irreps == "3x0e+2x1o"
+    assert cut["z.weight"].tolist() == [1.0] * 8
+    (gone,) = report.removed
+    assert (gone.node, gone.what) == ("a", "1 of the channels of 4x0e")
+    assert 0.01 < gone.score < 0.05
+    assert report.before == total_cost(graph, SIZES)
+    assert report.after.multiply_adds == report.before.multiply_adds - 10 * (3 + 2)
+    assert (report.num_before, report.num_after) == (24, 24 - 3 - 2)
+
+
+def test_the_last_channel_stays_and_multiples_are_kept() -> None:
+    graph, values = two_layers()
+    assert Slim(0.05, multiple=4)(graph, values)[0].types["a"].irreps == "4x0e+2x1o"
+    assert Slim(0.05, channels=False)(graph, values)[0] == graph
+    values["z.weight"] = np.concatenate([np.full(8, 1e-9), [1, 1]])
+    smaller = Slim(0.0)(graph, values)[0]
+    assert smaller == graph
+
+
+def test_paths_by_hand() -> None:
+    graph, values = two_layers()
+    values["z.weight"] = np.concatenate([np.full(8, 1e-3), [1, 1]])
+    smaller, _, report = Slim(0.1)(graph, values)
+    assert smaller.types["a"].irreps == "2x1o"
+    assert [item.what for item in report.removed] == ["path 4x0e -> 2x0e"]
+    assert smaller.types["z"] == graph.types["z"]
