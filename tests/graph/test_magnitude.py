@@ -23,7 +23,8 @@ def test_estimates_are_what_is_measured(monkeypatch: pytest.MonkeyPatch, layout:
     out, paths = channelwise("3x0e+2x1o", "0e+1o+2e", "0e+1o+2e")
     build.tensor_product("t", x, y, out, paths)
     build.linear("l", x, "4x0e+3x1o", biases=True)
-    build.combine("sum", (0.5, "l"), (2.0, build.linear("m", x, "4x0e+3x1o")))
+    other = build.input("other", "3x0e+2x1o", rows="node")  # sizes add up if independent
+    build.combine("sum", (0.5, "l"), (2.0, build.linear("m", other, "4x0e+3x1o")))
     build.concat("cat", build.slice("part", "l", [(1, 1, 3)]), x)
     graph = build.graph("t", "sum", "cat")
     arrays = many_rows(graph, monkeypatch)

@@ -15,11 +15,10 @@ def two_layers() -> tuple[TensorProductGraph, dict[str, np.ndarray]]:
     x = build.input("x", "3x0e+1x1o", rows="node")
     build.linear("a", x, "4x0e+2x1o")
     graph = build.graph(build.linear("z", "a", "2x0e+1x1o"))
+    last = np.array([[1, 1], [0.01, 0.02], [1, 1], [1, 1]])
     values = {
         "a.weight": np.concatenate([np.ones(12), [1.0, 1.0]]),
-        "z.weight": np.concatenate(
-            [np.array([[1, 1], [0.01, 0.02], [1, 1], [1, 1]]).ravel(), [1, 1]]
-        ),
+        "z.weight": np.concatenate([last.ravel(), [1, 1]]),
     }
     return graph, values
 
