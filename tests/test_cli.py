@@ -78,6 +78,14 @@ def test_inspect_shows_generated_code(spec: Path) -> None:
     assert "ret" in shown
 
 
+def test_inspect_draws_the_graph(spec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.svg"
+    assert f"picture: {out}" in run("inspect", spec, "--graph", out).replace("\n", "")
+    assert out.read_text().startswith("<?xml")
+    text = run("inspect", spec, "--graph", tmp_path / "out.pdf", code=2)
+    assert "error: draw: path: expected a name that ends in .html or .svg" in text
+
+
 def test_python_sources(tmp_path: Path) -> None:
     file = tmp_path / "my_model.py"
     file.write_text(

@@ -104,8 +104,12 @@ def inspect(
     tir: Annotated[bool, typer.Option("--tir", help="Print the TensorIR of each product.")] = False,
     asm: Annotated[bool, typer.Option("--asm", help="Print the assembly, or CUDA source.")] = False,
     target: Target = "host",
+    picture: Annotated[
+        Path | None,
+        typer.Option("--graph", help="Draw the network and its sparsity: out.svg or out.html."),
+    ] = None,
 ) -> None:
-    """Show a graph: paths, nonzeros, counted work, bytes; on request the generated code."""
+    """Show a graph: paths, nonzeros, counted work, bytes; on request its picture or its code."""
     from tvm_equi.artifact.codegen import assembly, tensorir
     from tvm_equi.compiler import as_graph
     from tvm_equi.graph import DEFAULT_PIPELINE
@@ -119,6 +123,10 @@ def inspect(
     else:
         graph = DEFAULT_PIPELINE(as_graph(read_source(source), None)[0])
     print_graph(graph, console)
+    if picture is not None:
+        from tvm_equi.graph.draw import draw
+
+        console.print(f"picture: {draw(graph, picture)}", markup=False)
     for node in graph.nodes:
         if not isinstance(node.operation, TensorProduct | Linear | SymmetricContraction) or not (
             tir or asm
