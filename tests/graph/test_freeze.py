@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.passes import assert_equivariant, assert_same_values, random_arrays
-from tvm_equi.graph import GraphBuilder, TensorProductGraph
+from tvm_equi.graph import GraphBuilder, TensorProductGraph, interpret
 from tvm_equi.graph.freeze import freeze
 from tvm_equi.graph.instructions import fully_connected
 from tvm_equi.graph.order import Order
@@ -15,24 +15,14 @@ def frozen(graph: TensorProductGraph) -> tuple[TensorProductGraph, dict]:
     both = {**arrays, **values}
     assert set(values) == set(after.parameters)
     assert all(len(values[name]) == after.types[name].dim for name in values)
-    old = TensorProductGraph(graph.nodes, graph.outputs)
-    assert_same_values_of(old, after, arrays, both)
+    wanted, got = interpret(graph, arrays), interpret(after, both)
+    for name in graph.outputs:
+        np.testing.assert_allclose(got[name], wanted[name], rtol=1e-10, atol=1e-10)
     assert_equivariant(after, both)
     again, same = freeze(after, values)
     assert again == after
     assert all(np.array_equal(same[name], values[name]) for name in values)
     return after, values
-
-
-def assert_same_values_of(
-    before: TensorProductGraph, after: TensorProductGraph, arrays: dict, both: dict
-) -> None:
-    """Compares two graphs with parameters of their own, under one set of names."""
-    from tvm_equi.graph import interpret
-
-    wanted, got = interpret(before, arrays), interpret(after, both)
-    for name in before.outputs:
-        np.testing.assert_allclose(got[name], wanted[name], rtol=1e-10, atol=1e-10)
 
 
 def test_merged_layers_become_one_parameter() -> None:

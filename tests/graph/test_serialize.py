@@ -10,11 +10,14 @@ from tvm_equi.graph import GraphBuilder, TensorProductGraph, from_json, to_json
 from tvm_equi.graph.instructions import fully_connected
 from tvm_equi.graph.operations import (
     OPERATIONS,
+    ComposedWeights,
     Convolution,
     Instruction,
     RadialLayer,
     SphericalHarmonics,
     TensorProduct,
+    WeightPart,
+    WeightTerm,
 )
 from tvm_equi.graph.types import IrrepsText
 
@@ -64,10 +67,14 @@ def whole() -> TensorProductGraph:
         RadialLayer(8, 6, ((0, 1), (3, 6))),
         SphericalHarmonics((0, 1), False, "norm"),
     )
+    part = WeightPart(0, 0, 48, 6, 1, 3, (8, 2))
+    other = WeightPart.whole(1, 4, (2, 3))
+    composed = ComposedWeights(((WeightTerm(0.5, "uv,vw->uw", (part, other)),),), 2)
+    build.add("weights", composed, build.parameter("m.last", 48), build.parameter("rest", 10))
     build.add("conv", inside, "x", "ge", "gr", build.parameter("last", 48), "i", "i")
     build.convolution("conv2", "x", "g", "i", "i", pairs(), factor=2.0)
     build.symmetric_contraction("sc", "v", "1x0e+1x1o", 3)
-    return build.graph("total", "sh", "conv", "conv2", "sc")
+    return build.graph("total", "sh", "conv", "conv2", "sc", "weights")
 
 
 @pytest.mark.parametrize("indent", [None, 2])

@@ -30,8 +30,7 @@ def test_cross_product_of_a_vector_with_itself() -> None:
     assert [ins.coefficient == 0 for ins in product.instructions] == [True, False, False]
     after = Prune()(checked(symmetrize, graph))
     assert len(after.node("t").operation.instructions) == 2
-    zero = TensorProductGraph(graph.nodes, graph.outputs)
-    assert not np.any(interpret(zero, random_arrays(graph, 0))["t"][:, :9])
+    assert not np.any(interpret(graph, random_arrays(graph, 0))["t"][:, :9].round(12))
 
 
 def test_a_full_product_of_many_channels_keeps_its_odd_part() -> None:
@@ -61,9 +60,8 @@ def test_weights_per_row_stay() -> None:
     paths = [(0, 1, 0, "uuu", True, 1.0), (1, 0, 0, "uuu", True, 1.0)]
     graph = build.graph(build.tensor_product("t", x, x, "2x1o", paths, weights=w))
     assert symmetrize(graph) == graph
-    other = build.graph(
-        build.tensor_product("s", x, build.concat("c", x), "2x1o", [(0, 1, 0, "uuu", False, 1.0)])
-    )
+    plain = [(0, 1, 0, "uuu", False, 1.0)]
+    other = build.graph(build.tensor_product("s", x, build.concat("c", x), "2x1o", plain))
     assert symmetrize(other) == other
 
 

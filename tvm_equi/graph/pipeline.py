@@ -10,9 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from tvm_equi.graph.density import Density
 from tvm_equi.graph.fuse import Fuse
+from tvm_equi.graph.gaunt import Gaunt
 from tvm_equi.graph.graph import TensorProductGraph
+from tvm_equi.graph.order import Order
 from tvm_equi.graph.prune import Prune
+from tvm_equi.graph.scalar_leg import ScalarLeg
+from tvm_equi.graph.swap import Swap
+from tvm_equi.graph.symmetrize import Symmetrize
 
 
 class Pass(Protocol):
@@ -67,4 +73,25 @@ class Pipeline:
 
 
 DEFAULT_PIPELINE = Pipeline((Prune(), Fuse()))
-"""What `tvm_equi.compile` runs."""
+"""What `tvm_equi.compile` runs: what never costs, and keeps the kernels of single operations."""
+
+PLANNING_PIPELINE = Pipeline(
+    (
+        Prune(),
+        Gaunt(),
+        Symmetrize(),
+        ScalarLeg(),
+        Swap(),
+        Order(),
+        Prune(),
+        Fuse(),
+        Density(),
+        Order(),
+        Prune(),
+    )
+)
+"""Every rewrite, chosen by counted work: run it on a graph before it is compiled.
+
+Counted work is not time: merged layers cost products of weights once per call, and other kernels
+than those of single operations have no tuned records yet. Measure both.
+"""
