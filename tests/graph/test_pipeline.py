@@ -1,9 +1,19 @@
 """Pipelines print, observe, and run passes in order."""
 
-from tvm_equi.graph import DEFAULT_PIPELINE, GraphBuilder, Pipeline, TensorProductGraph
+from tests.passes import checked
+from tvm_equi.demo.model import Settings, interaction_graph
+from tvm_equi.graph import (
+    DEFAULT_PIPELINE,
+    PLANNING_PIPELINE,
+    GraphBuilder,
+    Pipeline,
+    TensorProductGraph,
+)
 from tvm_equi.graph.fuse import Fuse
+from tvm_equi.graph.instructions import fully_connected
 from tvm_equi.graph.pipeline import Pass
 from tvm_equi.graph.prune import Prune
+from tvm_equi.graph.totals import total_cost
 
 
 def test_observer_sees_each_pass() -> None:
@@ -22,3 +32,20 @@ def test_observer_sees_each_pass() -> None:
     assert seen == [("prune", 3, 2), ("prune", 2, 2)]
     assert Pipeline((Prune(), Fuse())) == DEFAULT_PIPELINE
     assert str(DEFAULT_PIPELINE) == "prune, fuse"
+
+
+def test_planning_keeps_the_function_of_a_model_and_counts_less() -> None:
+    graph = interaction_graph(Settings(16, 2, 2, 2, 3, 16), "float64")
+    after = checked(PLANNING_PIPELINE, graph)
+    assert total_cost(after) < total_cost(DEFAULT_PIPELINE(graph))
+    kinds = [node.kind for node in after.nodes]
+    assert kinds.count("Convolution") == 2
+    assert "ComposedWeights" in kinds
+
+
+def test_planning_keeps_single_operations() -> None:
+    build = GraphBuilder(dtype="float64")
+    x, y = build.input("x", "4x0e+4x1o", rows="node"), build.input("y", "0e+1o", rows="node")
+    build.tensor_product("t", x, y, *fully_connected("4x0e+4x1o", "0e+1o", "4x0e+4x1o"))
+    graph = build.graph("t")
+    assert PLANNING_PIPELINE(graph) == DEFAULT_PIPELINE(graph) == graph

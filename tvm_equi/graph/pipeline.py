@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from tvm_equi.graph.bubble import Bubble
 from tvm_equi.graph.density import Density
 from tvm_equi.graph.fuse import Fuse
 from tvm_equi.graph.gaunt import Gaunt
@@ -79,6 +80,7 @@ PLANNING_PIPELINE = Pipeline(
     (
         Prune(),
         Gaunt(),
+        Bubble(),
         Symmetrize(),
         ScalarLeg(),
         Swap(),
