@@ -121,7 +121,9 @@ def inspect(
     if Path(source).is_dir():
         graph = _artifact_graph(Path(source), console)
     else:
-        graph = DEFAULT_PIPELINE(as_graph(read_source(source), None)[0])
+        given = as_graph(read_source(source), None)[0]
+        graph = DEFAULT_PIPELINE(given)
+        print_removals(given, console)
     print_graph(graph, console)
     if picture is not None:
         from tvm_equi.graph.draw import draw
@@ -196,6 +198,23 @@ def print_graph(graph: Any, console: Console) -> None:
             table.add_row(*map(escape, (name, kind, shown, *counts)))
     console.print(table)
     console.print(f"outputs: {', '.join(graph.outputs)}", markup=False)
+
+
+def print_removals(graph: Any, console: Console, limit: int = 12) -> None:
+    """Prints what pruning takes from a graph, and why.
+
+    Args:
+        graph: before it was pruned.
+        console: to print on.
+        limit: lines.
+    """
+    from tvm_equi.graph.liveness import removals
+
+    found = removals(graph)
+    for removal in found[:limit]:
+        console.print(f"pruned {removal}", markup=False)
+    if len(found) > limit:
+        console.print(f"pruned {len(found) - limit} more")
 
 
 def main() -> None:

@@ -2,9 +2,10 @@
 
 import pytest
 
+from tvm_equi.demo.model import Settings, interaction_graph
 from tvm_equi.errors import UnsupportedError
-from tvm_equi.graph import GraphBuilder
-from tvm_equi.graph.convolution_network import convolution_network
+from tvm_equi.graph import DEFAULT_PIPELINE, GraphBuilder
+from tvm_equi.graph.convolution_network import best_orders, convolution_network
 from tvm_equi.graph.fuse import Fuse
 from tvm_equi.graph.instructions import channelwise, fully_connected
 from tvm_equi.graph.network import contraction_order, opt_einsum_order
@@ -77,6 +78,21 @@ def test_matrix_per_edge_is_never_made() -> None:
     product = convolution("32x0e+32x1o", fully_connected, "32x0e+32x1o")
     best = contraction_order(convolution_network(product, num_edges=EDGES, num_hidden=HIDDEN))
     assert not best.is_contracted("H", "W")
+
+
+def test_orders_of_a_model() -> None:
+    graph = DEFAULT_PIPELINE(interaction_graph(Settings(8, 2, 2, 2, 3, 16)))
+    found = best_orders(graph)
+    assert list(found) == ["layers.0.total", "layers.1.total"]
+    assert found["layers.1.total"].is_contracted("C", "Y")
+    uneven = GraphBuilder()
+    x = uneven.input("x", "2x0e+3x1o", rows="node")
+    y = uneven.input("y", "0e", rows="edge")
+    i = uneven.index("i", rows="edge", into="node")
+    out, paths = channelwise("2x0e+3x1o", "0e", "0e+1o")
+    plain = [(*path[:4], False, 1.0) for path in paths]
+    product = uneven.tensor_product("t", uneven.gather("g", x, i), y, out, plain)
+    assert best_orders(Fuse()(uneven.graph(uneven.scatter_sum("z", product, i)))) == {}
 
 
 def test_shared_and_given_weights() -> None:

@@ -34,6 +34,7 @@ def test_html(tmp_path: Path) -> None:
     assert text.count("<svg") == text.count("</svg>") == 2
     for node in graph.nodes:
         assert f"<td>{node.name}</td>" in text
+    assert "(C Y)" in text or "C x Y" in text  # the order of contraction of the convolution
     assert "<script" not in text
     assert 'src="' not in text
 

@@ -12,8 +12,9 @@ import numpy as np
 from tvm_equi.algebra.contraction import coupling_tensor
 from tvm_equi.algebra.products import WEIGHT_CHANNELS
 from tvm_equi.errors import UnsupportedError
-from tvm_equi.graph.network import Network, Tensor
-from tvm_equi.graph.operations import Convolution, TensorProduct
+from tvm_equi.graph.graph import TensorProductGraph
+from tvm_equi.graph.network import ContractionOrder, Network, Tensor, contraction_order
+from tvm_equi.graph.operations import Convolution, ScalarMLP, TensorProduct
 from tvm_equi.graph.regions import scaled_product
 from tvm_equi.graph.types import parse_irreps
 
@@ -85,6 +86,31 @@ def convolution_network(
         ("C", "pijk", points),
         ("S", "s", "e") if num_species is not None else ("", "", ""),
     )
+
+
+def best_orders(graph: TensorProductGraph, *, num_edges: int = 28) -> dict[str, ContractionOrder]:
+    """The best order of contraction of every convolution of a graph, radial layer included.
+
+    Args:
+        graph: to look at; its convolutions are fused.
+        num_edges: of a receiver.
+
+    Returns:
+        Orders by the name of the convolution, without those that no single channel index covers.
+    """
+    found = {}
+    for node in graph.nodes:
+        if not isinstance(node.operation, Convolution):
+            continue
+        given = node.operation.by_name(node.inputs)
+        source = graph.node(given["w"]).operation if "w" in given else None
+        hidden = source.sizes[-2] if isinstance(source, ScalarMLP) else None
+        try:
+            network = convolution_network(node.operation, num_edges=num_edges, num_hidden=hidden)
+        except UnsupportedError:
+            continue
+        found[node.name] = contraction_order(network)
+    return found
 
 
 def _only_mode(product: TensorProduct) -> tuple[str, tuple[int, int, int]]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from tvm_equi.algebra.cg import wigner_3j
 from tvm_equi.errors import ArgumentError, UnsupportedError
+from tvm_equi.graph.convolution_network import best_orders
 from tvm_equi.graph.graph import TABLE_HEADER, TensorProductGraph, table_rows
 from tvm_equi.graph.operations import Convolution, TensorProduct
 from tvm_equi.graph.picture import LINE_HEIGHT, PADDING, Box, Leg, Picture, picture
@@ -295,6 +296,7 @@ def _with_prefix(svg: str) -> str:
 
 def _page(graph: TensorProductGraph, network: str, blocks: str) -> str:
     """An HTML page: the network, the blocks, and the table of costs."""
+    orders = "\n".join(f"{name}\n{order}\n" for name, order in best_orders(graph).items())
     cells = ["".join(f"<th>{html.escape(text)}</th>" for text in TABLE_HEADER)]
     for row in table_rows(graph):
         cells.append("".join(f"<td>{html.escape(text)}</td>" for text in row))
@@ -315,6 +317,8 @@ td:nth-child(n+5) {{ text-align: right; }}
 <div class="wide"><table>
 {table}
 </table></div>
+<h2>Orders of contraction with the fewest multiply-adds, for a node of 28 edges</h2>
+<pre>{html.escape(orders) or "no convolution of one mode"}</pre>
 <p>outputs: {html.escape(", ".join(graph.outputs))}</p>
 </body></html>
 """
