@@ -1,5 +1,7 @@
 """Pipelines print, observe, and run passes in order."""
 
+import numpy as np
+
 from tests.passes import checked
 from tvm_equi.demo.model import Settings, interaction_graph
 from tvm_equi.graph import (
@@ -11,8 +13,10 @@ from tvm_equi.graph import (
 )
 from tvm_equi.graph.fuse import Fuse
 from tvm_equi.graph.instructions import fully_connected
+from tvm_equi.graph.picture import leg_label, picture
 from tvm_equi.graph.pipeline import Pass
 from tvm_equi.graph.prune import Prune
+from tvm_equi.graph.slim import Slim
 from tvm_equi.graph.totals import total_cost
 
 
@@ -49,3 +53,25 @@ def test_planning_keeps_single_operations() -> None:
     build.tensor_product("t", x, y, *fully_connected("4x0e+4x1o", "0e+1o", "4x0e+4x1o"))
     graph = build.graph("t")
     assert PLANNING_PIPELINE(graph) == DEFAULT_PIPELINE(graph) == graph
+
+
+def test_an_operation_that_no_pass_knows_is_left_alone() -> None:
+    """Passes take it for one that makes and reads everything."""
+
+    class Opaque:
+        def infer(self, inputs: list) -> object:
+            return inputs[0]
+
+    build = GraphBuilder(dtype="float64")
+    x = build.linear("x", build.input("s", "3x0e", rows="node"), "4x0e+4x1o")
+    name = build.add("opaque", Opaque(), x)
+    build.linear("z", build.linear("y", name, "4x0e+4x1o"), "2x0e")
+    graph = build.graph("z")
+    planned = PLANNING_PIPELINE(graph)
+    assert planned.node("opaque").inputs == ("x",)
+    assert planned.types["opaque"] == graph.types["opaque"]
+    values = {key: np.ones(graph.types[key].dim) for key in graph.parameters}
+    smaller, _, report = Slim(0.5)(graph, values)
+    assert smaller.types["opaque"] == graph.types["opaque"]
+    assert report.after <= report.before
+    assert leg_label(graph, "opaque") in {box.label for box in picture(graph).boxes}
