@@ -153,9 +153,10 @@ def _ranks(graph: TensorProductGraph, shown: Sequence[Node]) -> dict[str, int]:
     ranks = {}
     for number, generation in enumerate(networkx.topological_generations(network)):
         ranks.update(dict.fromkeys(generation, number))
-    for node in reversed(shown):  # as late as the readers allow, where nothing is read
+    for node in reversed(shown):  # inputs and weights as late as their readers allow
         readers = [ranks[name] for name in network.successors(node.name)]
-        if readers and not network.in_degree(node.name):
+        is_loose = not network.in_degree(node.name) or graph.types[node.name].rows == "shared"
+        if readers and is_loose:
             ranks[node.name] = min(readers) - 1
     lowest = min(ranks.values())
     return {name: rank - lowest for name, rank in ranks.items()}
