@@ -208,7 +208,7 @@ def print_removals(graph: Any, console: Console, limit: int = 12) -> None:
         console: to print on.
         limit: lines.
     """
-    from tvm_equi.graph.liveness import removals
+    from tvm_equi.graph.removals import removals
 
     found = removals(graph)
     for removal in found[:limit]:

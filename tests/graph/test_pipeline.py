@@ -11,9 +11,10 @@ from tvm_equi.graph import (
     Pipeline,
     TensorProductGraph,
 )
+from tvm_equi.graph.captions import leg_label
 from tvm_equi.graph.fuse import Fuse
 from tvm_equi.graph.instructions import fully_connected
-from tvm_equi.graph.picture import leg_label, picture
+from tvm_equi.graph.picture import picture
 from tvm_equi.graph.pipeline import Pass
 from tvm_equi.graph.prune import Prune
 from tvm_equi.graph.slim import Slim
