@@ -1,8 +1,13 @@
 """What goes by norm: paths and channels of a single layer, by hand."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tvm_equi.graph import GraphBuilder, TensorProductGraph
+from tests.graph.test_order import graphs as order_graphs
+from tests.graph.test_prune import graphs as prune_graphs
+from tests.passes import assert_equivariant, random_arrays
+from tvm_equi.graph import GraphBuilder, TensorProductGraph, interpret
 from tvm_equi.graph.slim import Slim
 from tvm_equi.graph.totals import Sizes, total_cost
 
@@ -52,3 +57,27 @@ def test_paths_by_hand() -> None:
     assert smaller.types["a"].irreps == "2x1o"
     assert [item.what for item in report.removed] == ["path 4x0e -> 2x0e"]
     assert smaller.types["z"] == graph.types["z"]
+
+
+@given(
+    st.one_of(order_graphs(), prune_graphs()),
+    st.integers(0, 1000),
+    st.sampled_from([0.0, 0.5]),
+    st.booleans(),
+)
+def test_any_graph_with_zeros(
+    graph: TensorProductGraph, seed: int, threshold: float, is_measured: bool
+) -> None:
+    """Symmetry stays at any threshold; at 0, with sizes that do not depend on data, all does."""
+    arrays = random_arrays(graph, seed)
+    rng = np.random.default_rng(seed)
+    for name in graph.parameters:
+        arrays[name] = arrays[name] * (rng.random(arrays[name].shape) < 0.3)
+    inputs = {name: arrays[name] for name in graph.inputs}
+    smaller, values, _ = Slim(threshold)(graph, arrays, inputs if is_measured else None)
+    assert_equivariant(smaller, {**inputs, **values}, seed)
+    if threshold == 0.0 and not is_measured:
+        wanted, got = interpret(graph, arrays), interpret(smaller, {**inputs, **values})
+        for name in graph.outputs:
+            scale = max(1.0, float(np.abs(wanted[name]).max(initial=0)))
+            np.testing.assert_allclose(got[name], wanted[name], atol=1e-10 * scale)

@@ -147,16 +147,16 @@ def _measured(graph: TensorProductGraph, arrays: Mapping[str, Any]) -> dict[str,
     found: dict[str, Sizes] = {}
     for name in names:
         kind, sizes, start = graph.types[name], [], 0
-        value = values[name].reshape(-1, values[name].shape[-1])
+        value = np.atleast_2d(values[name])
         for irrep in kind.segments if isinstance(kind, ValueType) else ():
             block = value[:, start : start + irrep.dim]
             start += irrep.dim
-            shape = (-1, irrep.mul, 2 * irrep.degree + 1)
-            if isinstance(kind, ValueType) and kind.layout == "ir_mul":
-                block = block.reshape(-1, 2 * irrep.degree + 1, irrep.mul).swapaxes(1, 2)
-            block = block.reshape(len(value), *shape[1:])
-            is_empty = block.shape[0] == 0
-            sizes.append(np.ones(irrep.mul) if is_empty else np.sqrt((block**2).mean(axis=(0, 2))))
+            dim = 2 * irrep.degree + 1
+            is_mul_ir = not isinstance(kind, ValueType) or kind.layout == "mul_ir"
+            shape = (irrep.mul, dim) if is_mul_ir else (dim, irrep.mul)
+            block = block.reshape(len(value), *shape)
+            axes = (0, 2) if is_mul_ir else (0, 1)
+            sizes.append(np.sqrt((block**2).mean(axis=axes)) if block.size else np.ones(irrep.mul))
         found[name] = sizes
     return found
 
