@@ -5,7 +5,11 @@ import pytest
 from tvm_equi.demo.model import Settings, interaction_graph
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.graph import DEFAULT_PIPELINE, GraphBuilder
-from tvm_equi.graph.convolution_network import best_orders, convolution_network
+from tvm_equi.graph.convolution_network import (
+    best_orders,
+    convolution_network,
+    is_density_first,
+)
 from tvm_equi.graph.fuse import Fuse
 from tvm_equi.graph.instructions import channelwise, fully_connected
 from tvm_equi.graph.network import contraction_order, opt_einsum_order
@@ -71,6 +75,16 @@ def test_species_make_the_density_first() -> None:
         convolution("128x0e"), num_edges=EDGES, num_hidden=HIDDEN, num_species=200
     )
     assert not contraction_order(many).is_contracted("C", "H", "S", "Y")
+
+
+@pytest.mark.parametrize(
+    ("num_edges", "num_species", "wanted"), [(50, 2, True), (50, 200, False), (1, 2, False)]
+)
+def test_whether_species_come_first(num_edges: int, num_species: int, wanted: bool) -> None:
+    found = is_density_first(
+        convolution("128x0e"), num_edges=num_edges, num_hidden=HIDDEN, num_species=num_species
+    )
+    assert found == wanted
 
 
 def test_matrix_per_edge_is_never_made() -> None:

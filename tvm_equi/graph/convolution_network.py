@@ -113,6 +113,32 @@ def best_orders(graph: TensorProductGraph, *, num_edges: int = 28) -> dict[str, 
     return found
 
 
+def is_density_first(
+    convolution: Convolution, *, num_edges: int, num_hidden: int, num_species: int
+) -> bool:
+    """Whether the best order sums over edges before the last radial layer's weights come in.
+
+    Args:
+        convolution: of features that are a linear function of species.
+        num_edges: of the receiver.
+        num_hidden: inputs of the last radial layer.
+        num_species: numbers that the features are a function of.
+
+    Raises:
+        UnsupportedError: paths of several modes or multiplicities.
+    """
+    network = convolution_network(
+        convolution, num_edges=num_edges, num_hidden=num_hidden, num_species=num_species
+    )
+    letters = {frozenset([tensor.name]): tensor.indices for tensor in network.tensors}
+    for step in contraction_order(network).steps:
+        sides = [frozenset(step.left), frozenset(step.right)]
+        if any("W" in side for side in sides) and any("e" in letters[side] for side in sides):
+            return False
+        letters[sides[0] | sides[1]] = step.indices
+    return True
+
+
 def _only_mode(product: TensorProduct) -> tuple[str, tuple[int, int, int]]:
     """The one mode and the multiplicities of all paths.
 

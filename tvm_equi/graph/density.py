@@ -9,7 +9,8 @@ d[n, s, h] = sum_e s[j] h[e] y[e], the density of the neighbours of each species
 trick" of the atomic cluster expansion). The last radial layer, most of the work, is then
 done per node and not per edge, and weights per edge never exist. Exact for any s, one-hot or not,
 and for every gradient: nothing but the order of contraction changes (the search in `network` finds
-it by itself). It is done where the counted total falls, which few species and many edges make.
+it by itself). It is done where that search says so and the counted total of the graph falls, which
+few species and many edges make.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import sqrt
 
+from tvm_equi.errors import UnsupportedError
+from tvm_equi.graph.convolution_network import is_density_first
 from tvm_equi.graph.fuse import is_movable
 from tvm_equi.graph.graph import TensorProductGraph
 from tvm_equi.graph.node import Node
@@ -37,7 +40,7 @@ from tvm_equi.graph.operations import (
 from tvm_equi.graph.regions import Ranges, coupling_part
 from tvm_equi.graph.rewriting import View, replaced
 from tvm_equi.graph.totals import Sizes, total_cost
-from tvm_equi.graph.types import Irrep, ValueType, format_irreps, parse_irreps
+from tvm_equi.graph.types import Irrep, ValueType, format_irreps, irreps_dim, parse_irreps
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +263,28 @@ class Density:
             found = _match(graph, view, node)
             if found is None:
                 continue
+            if not self.always and not self.is_found(found):
+                continue
             candidate = _rewritten(graph, view, found)
             is_cheaper = total_cost(candidate, self.sizes) < total_cost(graph, self.sizes)
             if is_cheaper or self.always:
                 graph = candidate
         return graph
+
+    def is_found(self, found: _Match) -> bool:
+        """Whether the search for an order of contraction sums over edges first, too.
+
+        It counts less for it than the rewritten graph does, since it knows that species are
+        one-hot; paths that it has no network for are left to the count.
+        """
+        layer = found.embedding.operation
+        num_species = irreps_dim(layer.irreps_in) if isinstance(layer, Linear) else 1
+        try:
+            return is_density_first(
+                found.convolution,
+                num_edges=max(1, self.sizes.edges // self.sizes.nodes),
+                num_hidden=found.num_hidden,
+                num_species=num_species,
+            )
+        except UnsupportedError:
+            return True
