@@ -1,8 +1,11 @@
 """Pipelines print, observe, and run passes in order."""
 
 import numpy as np
+import pytest
 
-from tests.passes import checked
+from tests.docs.diagrams import LAYERS
+from tests.docs.test_fusion_diagrams import diagram
+from tests.passes import assert_equivariant, checked, random_arrays
 from tvm_equi.demo.model import Settings, interaction_graph
 from tvm_equi.graph import (
     DEFAULT_PIPELINE,
@@ -76,3 +79,15 @@ def test_an_operation_that_no_pass_knows_is_left_alone() -> None:
     assert smaller.types["opaque"] == graph.types["opaque"]
     assert report.after <= report.before
     assert leg_label(graph, "opaque") in {box.label for box in picture(graph).boxes}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_of_published_models(name: str) -> None:
+    """TFN, NequIP, Cormorant, Allegro, ACE and MACE, planned and slimmed."""
+    graph = diagram(name)
+    planned = checked(PLANNING_PIPELINE, graph)
+    assert total_cost(planned) <= total_cost(DEFAULT_PIPELINE(graph))
+    arrays = random_arrays(graph, 0)
+    smaller, values, report = Slim(0.3)(planned, arrays)
+    assert report.after <= report.before
+    assert_equivariant(smaller, {**arrays, **values})
