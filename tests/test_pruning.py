@@ -5,12 +5,14 @@ import pytest
 import torch
 
 import tvm_equi
-from tests.passes import assert_equivariant, random_arrays
+from tests.passes import assert_equivariant, random_arrays, transform
+from tvm_equi.algebra.cg import wigner_3j
 from tvm_equi.demo.model import Settings, interaction_graph
 from tvm_equi.errors import ArgumentError
 from tvm_equi.graph import DEFAULT_PIPELINE, TensorProductGraph, interpret
 from tvm_equi.graph.fuse import Fuse
 from tvm_equi.graph.prune import Prune
+from tvm_equi.graph.types import ValueType
 
 SETTINGS = Settings(6, 2, 2, 1, 3, 8)
 
@@ -167,3 +169,17 @@ def test_default_pipeline_runs_on_it() -> None:
     graph, arrays = model()
     pruned = tvm_equi.prune(graph, 0.5, parameters=tensors(graph, arrays))
     assert DEFAULT_PIPELINE(pruned.module.graph) == pruned.module.graph
+
+
+def test_why_entries_are_never_dropped() -> None:
+    """Without the smallest entry of C(1,2,1) the product is a quarter off; whole, it is exact."""
+    whole = wigner_3j(1, 2, 1)
+    spoilt = whole.copy()
+    sizes = np.where(whole == 0, np.inf, np.abs(whole))
+    spoilt[np.unravel_index(sizes.argmin(), sizes.shape)] = 0
+    quaternion = torch.nn.functional.normalize(torch.tensor([0.3, -0.5, 0.2, 0.7]).double(), dim=0)
+    one, two = (transform(ValueType(f"1x{irrep}", "node"), quaternion, 1) for irrep in ("1o", "2e"))
+    for block, is_exact in ((whole, True), (spoilt, False)):
+        turned = np.einsum("ijk,ai,bj,ck->abc", block, one, two, one)
+        error = np.linalg.norm(turned - block) / np.linalg.norm(block)
+        assert error < 1e-12 if is_exact else error > 0.2
