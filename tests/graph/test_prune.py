@@ -11,7 +11,7 @@ from tvm_equi.graph import GraphBuilder, TensorProductGraph, interpret
 from tvm_equi.graph.gate import add_gate, gate_irreps
 from tvm_equi.graph.instructions import channelwise
 from tvm_equi.graph.liveness import demand
-from tvm_equi.graph.operations import ScalarMLP, Slice, TensorProduct
+from tvm_equi.graph.operations import ScalarMLP, Slice, SymmetricContraction, TensorProduct
 from tvm_equi.graph.prune import Prune
 
 prune = Prune()
@@ -138,6 +138,23 @@ def test_shared_perceptron_is_sliced_not_shrunk() -> None:
     pruned = assert_same_function(graph)
     assert pruned.types["fc"].dim == 4
     assert pruned.node("t").inputs[2] == "t.weight"
+
+
+@pytest.mark.parametrize("weights", ["row", "shared"])
+def test_outputs_of_a_symmetric_contraction(weights: str) -> None:
+    build = GraphBuilder(dtype="float64")
+    x = build.input("x", "2x0e+2x1o", rows="node")
+    operation = SymmetricContraction("2x0e+2x1o", "2x0e+2x1o+2x2e", 2, weights)
+    size = operation.num_weights()
+    if weights == "row":
+        w = build.linear("w", build.input("species", "3x0e", rows="node"), f"{size}x0e")
+    else:
+        w = build.parameter("w", size)
+    made = build.add("sc", operation, x, w)
+    graph = build.graph(build.linear("z", build.slice("some", made, [(2, 0, 2)]), "1x2e"))
+    pruned = assert_same_function(graph)
+    assert pruned.node("sc").operation.irreps_out == "2x2e"
+    assert pruned.types[pruned.node("sc").inputs[1]].dim < size
 
 
 IRREPS = st.lists(

@@ -33,6 +33,7 @@ from tvm_equi.graph.operations import (
     ScatterSum,
     Slice,
     Sum,
+    SymmetricContraction,
     TensorProduct,
 )
 from tvm_equi.graph.regions import couples
@@ -131,6 +132,9 @@ def makes(
         case Concat():
             starts = [sum(nums[:number]) for number in range(len(nums))]
             return frozenset(a + k for a, part in zip(starts, inputs, strict=True) for k in part)
+        case SymmetricContraction():
+            has_any = {output for output, _ in operation.polynomials()}
+            return frozenset(has_any) if inputs[0] else frozenset()
         case ScalarMLP(function=function) if not inputs[0] and function not in _NONZERO_AT_ZERO:
             return frozenset()
         case _:

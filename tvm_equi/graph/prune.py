@@ -46,6 +46,7 @@ from tvm_equi.graph.operations import (
     Slice,
     SphericalHarmonics,
     Sum,
+    SymmetricContraction,
     TensorProduct,
 )
 from tvm_equi.graph.regions import Ranges, keep_instructions, kept_ranges
@@ -152,6 +153,8 @@ def _rewrite(state: _Rewriter, node: Node) -> None:
             _rewrite_convolution(state, node, operation, wanted)
         case Linear():
             _rewrite_linear(state, node, operation, wanted)
+        case SymmetricContraction() if wanted:
+            _rewrite_symmetric(state, node, operation, wanted)
         case SphericalHarmonics(degrees=degrees):
             chosen = tuple(degrees[k] for k in wanted)
             state.put(replace(node, operation=replace(operation, degrees=chosen)), wanted)
@@ -275,6 +278,18 @@ def _rewrite_linear(state: _Rewriter, node: Node, linear: Linear, wanted: list[i
     if biases:
         inputs.append(state.weights(node, 2, kept_ranges(linear.bias_sizes(), has_bias)))
     state.put(Node(node.name, smaller, tuple(inputs)), wanted)
+
+
+def _rewrite_symmetric(
+    state: _Rewriter, node: Node, contraction: SymmetricContraction, wanted: list[int]
+) -> None:
+    """A symmetric contraction with the outputs that remain; it reads all of x."""
+    outputs = [output for output, _ in contraction.polynomials()]
+    sizes = (contraction.mul,) * len(outputs)
+    ranges = kept_ranges(sizes, [output in wanted for output in outputs])
+    smaller = replace(contraction, irreps_out=_select(contraction.irreps_out, wanted))
+    weights = state.weights(node, 1, ranges)
+    state.put(Node(node.name, smaller, (node.inputs[0], weights)), wanted)
 
 
 def _select(irreps: str, kept: Iterable[int]) -> IrrepsText:
