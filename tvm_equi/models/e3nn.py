@@ -1,0 +1,109 @@
+"""e3nn's modules in a model: which have a counterpart here, and which are left, and why.
+
+In: a module. Out: one that computes the same on compiled kernels and shares its parameters, or the
+reason why there is none. Refused: subclasses that may do something else, modules that TorchScript
+has compiled, and what no kernel serves.
+"""
+
+from __future__ import annotations
+
+import torch
+from e3nn import o3
+
+from tvm_equi.errors import UnsupportedError
+from tvm_equi.models.change import Change, Rule
+from tvm_equi.models.state import share_state, unusual
+from tvm_equi.nn.from_e3nn import CLASSES, from_e3nn
+
+LEFT: dict[str, str] = {
+    "S2Activation": "it computes on a grid of the sphere, without tensor products",
+    "SO3Activation": "it computes on a grid of rotations, without tensor products",
+    "ToS2Grid": "a transform to a grid of the sphere, without tensor products",
+    "FromS2Grid": "a transform from a grid of the sphere, without tensor products",
+    "SphericalHarmonicsAlphaBeta": "harmonics of angles; only those of vectors have kernels",
+    "FullTensorProductv2": "experimental in e3nn; FullTensorProduct has a kernel",
+    "Dropout": "random numbers, without tensor products",
+}
+"""Classes of e3nn that stay as they are, with the reason."""
+
+
+def counterpart(module: torch.nn.Module) -> torch.nn.Module | None:
+    """The module here that computes what one of e3nn's does, with the same parameters.
+
+    Args:
+        module: any.
+
+    Returns:
+        A new module that shares parameters, buffers and hooks with the old one (the same objects,
+        by the same names) and has the same state dict; None where there is no counterpart.
+    """
+    if not isinstance(module, tuple(CLASSES)) or refusal(module):
+        return None
+    try:
+        new = from_e3nn(module)
+    except UnsupportedError:
+        return None
+    share_state(new, module)
+    return new
+
+
+def refusal(module: torch.nn.Module) -> str:
+    """Why an instance of a supported class is left; "" where it is not.
+
+    Args:
+        module: of one of e3nn's classes that have a counterpart, or of a subclass.
+    """
+    known = next((base for base in type(module).__mro__ if base in CLASSES), None)
+    if known is None:
+        return f"{type(module).__name__} has no counterpart"
+    if reason := unusual(module):
+        return reason
+    name = type(module).__name__
+    if type(module).forward is not known.forward:
+        return f"{name} defines its own forward"
+    added = sorted(set(dir(type(module))) - set(dir(known)) - {"__abstractmethods__", "_abc_impl"})
+    if added:
+        return f"{name} adds {', '.join(added[:3])} to e3nn's {known.__name__}"
+    if isinstance(module, o3.TensorProduct) and _compiles_right(module):
+        return "it was made with compile_right=True, and `right` has no kernel"
+    try:
+        from_e3nn(module)
+    except UnsupportedError as error:
+        return str(error).rpartition(": ")[2]
+    return ""
+
+
+def _compiles_right(module: torch.nn.Module) -> bool:
+    """Whether an e3nn tensor product has a `right` that can be called."""
+    flag = getattr(module, "_did_compile_right", None)
+    if flag is None:  # e3nn 0.4 and 0.5 compile a refusal in its place
+        return "not compiled" not in str(module._compiled_main_right.code)  # type: ignore[union-attr]
+    return bool(flag)
+
+
+def swap(module: torch.nn.Module) -> Change | None:
+    """The rule for e3nn's modules.
+
+    Args:
+        module: any.
+    """
+    if isinstance(module, tuple(CLASSES)):
+        new = counterpart(module)
+        if new is None:
+            return Change(module, "left", refusal(module))
+        return Change(new, "swapped", f"tvm_equi {type(new).__name__}")
+    name = _name(module)
+    if name in LEFT:
+        return Change(module, "left", LEFT[name])
+    return None
+
+
+def _name(module: torch.nn.Module) -> str:
+    """The name of the e3nn class that a module is of; "" where it is none of e3nn's."""
+    for base in type(module).__mro__:
+        if base.__module__.startswith(("e3nn.o3.", "e3nn.nn._")):
+            return base.__name__
+    return ""
+
+
+RULES: tuple[Rule, ...] = (swap,)
