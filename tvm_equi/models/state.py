@@ -50,7 +50,8 @@ def share_state(new: torch.nn.Module, old: torch.nn.Module) -> None:
     own = dict(new.named_children())
     for name, child in old.named_children():
         if name in own:
-            share_state(own[name], child)
+            if own[name] is not child:
+                share_state(own[name], child)
         elif _has_state(child):
             new.add_module(name, Constants(child))
     for name, hooks in vars(old).items():
@@ -75,7 +76,13 @@ def unusual(module: torch.nn.Module) -> str:
 
 
 def _share_tensors(new: torch.nn.Module, old: torch.nn.Module) -> None:
-    """The parameters and buffers of `old` itself in `new`, by the same names."""
+    """The parameters and buffers of `old` itself in `new`, by the same names, in their order."""
+    for name in (
+        *dict(new.named_parameters(recurse=False)),
+        *dict(new.named_buffers(recurse=False)),
+    ):
+        if name in old._parameters or name in old._buffers:
+            delattr(new, name)
     for name, parameter in old.named_parameters(recurse=False):
         new.register_parameter(name, parameter)
     saved = _persistent(old)
