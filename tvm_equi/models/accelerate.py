@@ -13,6 +13,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -116,7 +117,7 @@ class _Work:
         self.error = 0.0
         self._rules, self._like, self._check = rules, like, check
         self._changes: dict[int, tuple[str, torch.nn.Module, Change]] = {}
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], object]] = []
         self._in_convolutions: set[int] = set()
 
     def swap(
@@ -189,8 +190,8 @@ class _Work:
                     like = tensor_like(old, self._like)
                     error = compare_convolution(inner, product, old, like)
                     self.error = max(self.error, error)
-            module.forward = fusion.forward  # type: ignore[assignment]
-            self._undo.append(lambda owner=module: owner.__dict__.pop("forward"))
+            module.forward = fusion.forward
+            self._undo.append(partial(vars(module).pop, "forward"))
             self._note_fused(path, fusion.products)
 
     def _note_fused(self, path: str, products: Mapping[str, TensorProduct]) -> None:
@@ -202,7 +203,7 @@ class _Work:
             own = self._changes.get(id(product), (inner, product, None))[0]
             before = self.entries.get(own)
             kind = before.kind if before is not None else _class(product)
-            note = f"gather, product and sum of {where} are one kernel"
+            note = f"with the gather and sum in {where}"
             self.entries[own] = Entry(own, kind, "fused", note)
 
     def compare(self) -> None:
@@ -220,7 +221,8 @@ class _Work:
             example = change.example or known_example(new, like)
             if example is None:
                 entry = self.entries[path]
-                self.entries[path] = replace(entry, note=f"{entry.note}; not compared")
+                note = f"{entry.note}; not compared".removeprefix("; ")
+                self.entries[path] = replace(entry, note=note)
                 continue
             key = f"{like.dtype} {type(new).__name__} {new!r} {getattr(new, 'instructions', '')}"
             if change.example is None and key in seen:

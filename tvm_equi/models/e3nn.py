@@ -8,12 +8,25 @@ has compiled, and what no kernel serves.
 from __future__ import annotations
 
 import torch
+from e3nn import nn as e3nn_nn
 from e3nn import o3
 
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.models.change import Change, Rule
+from tvm_equi.models.compare import ROWS, Example, tensor_like
+from tvm_equi.models.gate import Gate
+from tvm_equi.models.reduced import ReducedTensorProducts
 from tvm_equi.models.state import share_state, unusual
 from tvm_equi.nn.from_e3nn import CLASSES, from_e3nn
+
+_PLAIN: dict[type[torch.nn.Module] | None, type[Gate | ReducedTensorProducts]] = {
+    e3nn_nn.Gate: Gate,
+    o3.ReducedTensorProducts: ReducedTensorProducts,
+}
+"""Classes of e3nn whose counterparts are written in torch."""
+
+KNOWN = (*CLASSES, *(known for known in _PLAIN if known is not None))
+"""Classes of e3nn that have a counterpart."""
 
 LEFT: dict[str, str] = {
     "S2Activation": "it computes on a grid of the sphere, without tensor products",
@@ -22,6 +35,7 @@ LEFT: dict[str, str] = {
     "FromS2Grid": "a transform from a grid of the sphere, without tensor products",
     "SphericalHarmonicsAlphaBeta": "harmonics of angles; only those of vectors have kernels",
     "FullTensorProductv2": "experimental in e3nn; FullTensorProduct has a kernel",
+    "FullyConnectedNet": "matrix products and activations of torch already",
     "Dropout": "random numbers, without tensor products",
 }
 """Classes of e3nn that stay as they are, with the reason."""
@@ -37,12 +51,10 @@ def counterpart(module: torch.nn.Module) -> torch.nn.Module | None:
         A new module that shares parameters, buffers and hooks with the old one (the same objects,
         by the same names) and has the same state dict; None where there is no counterpart.
     """
-    if not isinstance(module, tuple(CLASSES)) or refusal(module):
+    if refusal(module):
         return None
-    try:
-        new = from_e3nn(module)
-    except UnsupportedError:
-        return None
+    known = _known(module)
+    new = _PLAIN[known](module) if known in _PLAIN else from_e3nn(module)
     share_state(new, module)
     return new
 
@@ -53,7 +65,7 @@ def refusal(module: torch.nn.Module) -> str:
     Args:
         module: of one of e3nn's classes that have a counterpart, or of a subclass.
     """
-    known = next((base for base in type(module).__mro__ if base in CLASSES), None)
+    known = _known(module)
     if known is None:
         return f"{type(module).__name__} has no counterpart"
     if reason := unusual(module):
@@ -66,11 +78,18 @@ def refusal(module: torch.nn.Module) -> str:
         return f"{name} adds {', '.join(added[:3])} to e3nn's {known.__name__}"
     if isinstance(module, o3.TensorProduct) and _compiles_right(module):
         return "it was made with compile_right=True, and `right` has no kernel"
+    if isinstance(module, o3.ReducedTensorProducts):
+        return "" if ReducedTensorProducts.takes(module) else "its outer product is too large"
     try:
-        from_e3nn(module)
+        known in _PLAIN or from_e3nn(module)
     except UnsupportedError as error:
         return str(error).rpartition(": ")[2]
     return ""
+
+
+def _known(module: torch.nn.Module) -> type[torch.nn.Module] | None:
+    """The supported class of e3nn's that a module is of."""
+    return next((base for base in type(module).__mro__ if base in KNOWN), None)
 
 
 def _compiles_right(module: torch.nn.Module) -> bool:
@@ -87,15 +106,38 @@ def swap(module: torch.nn.Module) -> Change | None:
     Args:
         module: any.
     """
-    if isinstance(module, tuple(CLASSES)):
+    if _known(module) is not None:
         new = counterpart(module)
         if new is None:
-            return Change(module, "left", refusal(module))
-        return Change(new, "swapped", f"tvm_equi {type(new).__name__}")
+            return Change(module, "left", refusal(module), is_done=not _has_products(module))
+        kernel = "plain torch" if isinstance(new, (Gate, ReducedTensorProducts)) else ""
+        return Change(new, "swapped", kernel, example=_example(new, module))
     name = _name(module)
     if name in LEFT:
         return Change(module, "left", LEFT[name])
     return None
+
+
+def _has_products(module: torch.nn.Module) -> bool:
+    """Whether a module that is left calls tensor products that can be swapped."""
+    return any(
+        isinstance(child, tuple(CLASSES)) for child in module.modules() if child is not module
+    )
+
+
+def _example(new: torch.nn.Module, old: torch.nn.Module) -> Example | None:
+    """Makes arguments for the modules here that `tvm_equi.nn` does not have."""
+    if not isinstance(new, (Gate, ReducedTensorProducts)):
+        return None
+    like = tensor_like(old, torch.empty(0))
+    inputs = new.irreps_in if isinstance(new, ReducedTensorProducts) else [new.irreps_in]
+
+    def example() -> tuple[torch.Tensor, ...]:
+        generator = torch.Generator().manual_seed(0)
+        shapes = [(ROWS, irreps.dim) for irreps in inputs]
+        return tuple(torch.randn(shape, generator=generator).to(like) for shape in shapes)
+
+    return example
 
 
 def _name(module: torch.nn.Module) -> str:
