@@ -28,9 +28,7 @@ class Layer(torch.nn.Module):
         self.fc = nn.FullyConnectedNet([3, 4, NUM_WEIGHTS], torch.nn.functional.silu)
         self.mix = o3.Linear(o3.Irreps(MIDDLE), "8x0e + 4x1o")
         self.skip = o3.Linear(FEATURES, "8x0e + 4x1o")
-        self.gate = nn.Gate(
-            "4x0e", [torch.nn.functional.silu], "4x0e", [torch.sigmoid], "4x1o"
-        )
+        self.gate = nn.Gate("4x0e", [torch.nn.functional.silu], "4x0e", [torch.sigmoid], "4x1o")
         self.factor = 0.5
 
     def forward(

@@ -1,4 +1,4 @@
-"""`accelerate`: the same numbers and state, kernels in the place of modules, words about the rest."""
+"""`accelerate`: the same numbers and state, kernels in place of modules, words about the rest."""
 
 import copy
 import io
@@ -43,9 +43,7 @@ class Shapes(TorchDispatchMode):
         super().__init__()
         self.shapes: set[tuple[int, ...]] = set()
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for value in torch.utils._pytree.tree_leaves(out):
             if isinstance(value, torch.Tensor):
@@ -107,7 +105,8 @@ def test_equivariance() -> None:
     here, there = positions.clone().requires_grad_(), (-positions @ turn.T).requires_grad_()
     energies = model(here, *others), model(there, *others)
     torch.testing.assert_close(*energies, rtol=1e-11, atol=1e-11)
-    forces = [torch.autograd.grad(e.sum(), p)[0] for e, p in zip(energies, (here, there), strict=True)]
+    pairs = zip(energies, (here, there), strict=True)
+    forces = [torch.autograd.grad(energy.sum(), p)[0] for energy, p in pairs]
     torch.testing.assert_close(-forces[0] @ turn.T, forces[1], rtol=1e-10, atol=1e-10)
 
 
@@ -293,7 +292,9 @@ def test_adapters_are_looked_up_only_where_their_package_is(
     monkeypatch.setitem(module_under_test.ADAPTERS, "no_such_package", "tvm_equi.no_such_module")
     names = [rule.__module__ for rule in module_under_test.rules()]
     assert names[-1] == "tvm_equi.models.e3nn"
-    loaded = {name for package, name in module_under_test.ADAPTERS.items() if package in sys.modules}
+    loaded = {
+        name for package, name in module_under_test.ADAPTERS.items() if package in sys.modules
+    }
     assert set(names) <= loaded
     monkeypatch.setitem(sys.modules, "no_such_package", torch)
     assert [rule.__module__ for rule in module_under_test.rules()] == names

@@ -80,7 +80,9 @@ def compare_modules(
     """
     parameters = [p for p in old.parameters() if p.requires_grad]
     # Not by calling the modules: hooks of the model are not to see this.
-    return _compare(path, new.forward, old.forward, example(), parameters, _tolerance(old, like.dtype))
+    return _compare(
+        path, new.forward, old.forward, example(), parameters, _tolerance(old, like.dtype)
+    )
 
 
 def compare_convolution(

@@ -106,6 +106,8 @@ def swap(module: torch.nn.Module) -> Change | None:
     Args:
         module: any.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        return Change(module, "left", unusual(module)) if _holds_compiled(module) else None
     if _known(module) is not None:
         new = counterpart(module)
         if new is None:
@@ -116,6 +118,15 @@ def swap(module: torch.nn.Module) -> Change | None:
     if name in LEFT:
         return Change(module, "left", LEFT[name])
     return None
+
+
+def _holds_compiled(module: torch.jit.ScriptModule) -> bool:
+    """Whether TorchScript has compiled a module of e3nn, or one that holds some."""
+    return any(
+        ".e3nn." in part._c._type().qualified_name()
+        for part in module.modules()
+        if isinstance(part, torch.jit.ScriptModule)
+    )
 
 
 def _has_products(module: torch.nn.Module) -> bool:

@@ -7,9 +7,9 @@ words: forwards that torch.fx cannot trace, or whose trace might compute somethi
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import fx
@@ -18,10 +18,10 @@ from tvm_equi.errors import UnsupportedError
 from tvm_equi.models.edges import attach_convolution
 from tvm_equi.models.pattern import matches, takes_edges
 from tvm_equi.models.rewrite import rewrite
-from tvm_equi.models.scan import Scan, scan, watched_values
+from tvm_equi.models.scan import Scan, scan, watched_names
 from tvm_equi.models.state import unusual
-from tvm_equi.models.trace import traced
-from tvm_equi.models.traced_forward import TracedForward
+from tvm_equi.models.trace import Given, traced
+from tvm_equi.models.traced_forward import Source, TracedForward, source
 from tvm_equi.nn.tensor_product import TensorProduct
 
 LIBRARIES = ("e3nn.o3.", "e3nn.nn._", "torch.", "tvm_equi.nn.")
@@ -71,46 +71,84 @@ def fuse(module: torch.nn.Module) -> Fusion:
 
 
 def _fused(module: torch.nn.Module, seen: Scan, products: Mapping[str, TensorProduct]) -> Fusion:
-    """The fusion of a module that may be traced.
+    """The fusion of a module that may be traced: called with its defaults, or with all arguments.
 
     Raises:
-        UnsupportedError: torch.fx cannot trace it.
+        UnsupportedError: torch.fx cannot trace it either way.
     """
-    modes = (True, False) if "training" in seen.names else (module.training,)
-    sources: dict[bool | None, str] = {}
-    names: dict[str, Any] = {}
-    fused: set[str] = set()
-    reason = ""
-    for mode in modes:
-        graph, inside, refused = _rewritten(module, training=mode)
-        code = graph.python_code("self")
-        sources[mode if len(modes) > 1 else None] = code.src
-        names |= code.globals
-        fused |= inside
-        reason = reason or refused
-    if not fused:
+    given = _constants(module)
+    inside, reason = _convolutions(module, given)
+    if not inside and None in given.values():
+        given = {name: value for name, value in given.items() if value is not None}
+        inside, other = _convolutions(module, given)
+        reason = other if inside else reason
+    if not inside:
         return Fusion(None, {}, reason)
-    for path in fused:
-        attach_convolution(products[path])
-    forward = TracedForward(module, sources, names, watched_values(module, seen.names))
-    return Fusion(forward, {path: products[path] for path in sorted(fused)}, reason)
+    forward = TracedForward(module, watched_names(module, seen.names), variant)
+    forward.prepare(given)
+    return Fusion(forward, {path: products[path] for path in sorted(inside)}, reason)
 
 
-def _rewritten(module: torch.nn.Module, *, training: bool) -> tuple[fx.Graph, set[str], str]:
-    """The graph with its convolutions, the products in them, and why others are not."""
+def variant(module: torch.nn.Module, given: Given) -> Source | None:
+    """The code of a module's forward with its convolutions; None where it has none.
+
+    Args:
+        module: as it is now.
+        given: arguments that are constants.
+    """
+    try:
+        graph, inside, _ = _rewritten(module, given)
+    except UnsupportedError:
+        return None
+    if not inside:
+        return None
+    for path in inside:
+        product = module.get_submodule(path)
+        if isinstance(product, TensorProduct) and not hasattr(product, "edge_convolution"):
+            attach_convolution(product)
+    code = graph.python_code("self")
+    return source(code.src, code.globals)
+
+
+def _constants(module: torch.nn.Module) -> dict[str, bool | str | None]:
+    """The arguments of a forward whose default is a constant of a trace, with their defaults."""
+    parameters = inspect.signature(type(module).forward).parameters.values()
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.default is None or isinstance(parameter.default, (bool, str))
+    }
+
+
+def _convolutions(module: torch.nn.Module, given: Given) -> tuple[set[str], str]:
+    """Paths of the products in convolutions, and why there are no others."""
+    try:
+        _, inside, reason = _rewritten(module, given)
+    except UnsupportedError as error:
+        return set(), str(error)
+    return inside, reason
+
+
+def _rewritten(module: torch.nn.Module, given: Given) -> tuple[fx.Graph, set[str], str]:
+    """The graph with its convolutions, the products in them, and why others are not.
+
+    Raises:
+        UnsupportedError: torch.fx cannot trace the forward.
+    """
     modules = dict(module.named_modules(remove_duplicate=False))
     excluded: set[str] = set()
     reason = ""
     while True:
-        graph = traced(module, training=training)
+        graph = traced(module, given)
         inside: set[str] = set()
+        name = ""
         try:
             while found := [m for m in matches(graph, modules) if m.product.name not in excluded]:
-                excluding = found[0].product.name
+                name = found[0].product.name
                 rewrite(graph, found[0])
                 inside.add(str(found[0].product.target))
         except UnsupportedError as error:
-            excluded.add(excluding)
+            excluded.add(name)
             reason = str(error)
             continue
         graph.lint()

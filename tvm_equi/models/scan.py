@@ -40,7 +40,7 @@ SUMS = frozenset(
 """Names of functions and methods that add rows up by an index."""
 
 PLAIN = (bool, int, float, str, type(None))
-"""Types of attributes whose values are compared before each call."""
+"""Types of attributes that a trace has as constants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +77,15 @@ def scan(module: torch.nn.Module) -> Scan:
     return Scan(frozenset(names), reason)
 
 
-def watched_values(module: torch.nn.Module, names: frozenset[str]) -> dict[str, Any]:
-    """The plain attributes of a module that its code reads, with their values.
+def watched_names(module: torch.nn.Module, names: frozenset[str]) -> tuple[str, ...]:
+    """The plain attributes of a module that its code reads, which a trace has as constants.
 
     Args:
         module: whose they are.
         names: that its code reads.
     """
     own = vars(module)
-    return {
-        name: own[name]
-        for name in sorted(names)
-        if name in own and name != "training" and isinstance(own[name], PLAIN)
-    }
+    return tuple(name for name in sorted(names) if isinstance(own.get(name, ...), PLAIN))
 
 
 def _objection(instruction: dis.Instruction, function: str) -> str:
