@@ -213,6 +213,12 @@ def argument_in_place(self: Any, x: Any, y: Any, w: Any, s: Any, r: Any) -> Any:
     return y
 
 
+def changed_between(self: Any, x: Any, y: Any, w: Any, s: Any, r: Any) -> Any:
+    messages = self.tp(x[s], y, w)
+    y.mul_(2.0)
+    return messages.new_zeros((x.shape[0], COLUMNS)).index_add(0, r, messages)
+
+
 def branches(self: Any, x: Any, y: Any, w: Any, s: Any, r: Any) -> Any:
     if s.shape[0] == 0:
         return x
@@ -228,6 +234,7 @@ def asks(self: Any, x: Any, y: Any, w: Any, s: Any, r: Any) -> Any:
     [
         (product_is_read, "the product of each edge is also read by"),
         (argument_in_place, "its forward changes a tensor in place that others read"),
+        (changed_between, "mul_ changes a tensor between a product and its sum"),
         (branches, "torch.fx cannot trace its forward: symbolically traced"),
         (asks, "calls isinstance, whose result a trace would freeze"),
     ],

@@ -14,7 +14,8 @@ from torch import fx
 
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.models.edges import convolve_edges
-from tvm_equi.models.pattern import Match, Size, zeros
+from tvm_equi.models.pattern import Match
+from tvm_equi.models.sums import Size, zeros
 
 _MADE = "tvm_equi_sum"
 """Marks a sum that was made here, which nothing else but its readers know."""
@@ -28,9 +29,11 @@ def rewrite(graph: fx.Graph, match: Match) -> None:
         match: in it.
 
     Raises:
-        UnsupportedError: something else reads the product; the graph is not to be used then.
+        UnsupportedError: something else reads the product, or what it reads may change before the
+            sum; the graph is not to be used then.
     """
     total = match.total
+    _check_order(graph, match)
     with graph.inserting_before(total.node):
         num_rows, added = _rows(graph, match)
         product = graph.get_attr(str(match.product.target))
@@ -56,6 +59,20 @@ def rewrite(graph: fx.Graph, match: Match) -> None:
     value.meta[_MADE] = True
     _replace(graph, match, value)
     _erase(graph, match)
+
+
+def _check_order(graph: fx.Graph, match: Match) -> None:
+    """Refuses changes in place between product and sum: the convolution runs where the sum does.
+
+    Raises:
+        UnsupportedError: there is one.
+    """
+    nodes = list(graph.nodes)
+    between = nodes[nodes.index(match.product) : nodes.index(match.total.node)]
+    for node in between:
+        target = str(node.target)
+        if node.op == "call_method" and target.endswith("_") and not target.endswith("__"):
+            raise UnsupportedError(f"{target} changes a tensor between a product and its sum")
 
 
 def _rows(graph: fx.Graph, match: Match) -> tuple[Size, fx.Node | None]:
