@@ -114,7 +114,9 @@ def assert_close(
     """Checks every value against the largest of its kind."""
     assert got.keys() == wanted.keys()
     for name, value in wanted.items():
-        error = float((got[name] - value).abs().max()) / max(float(value.abs().max()), 1e-30)
+        error = float((got[name] - value).detach().abs().max()) / max(
+            float(value.abs().max()), 1e-30
+        )
         assert error <= tolerance, f"{name}: {error:g}"
 
 

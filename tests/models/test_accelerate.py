@@ -270,6 +270,13 @@ def test_a_wrong_module_goes_unseen_without_check() -> None:
     assert "not compared with the originals" in model.tvm_equi_report.summary
 
 
+def test_random_numbers_of_the_user_are_left_alone() -> None:
+    model = Network(1)
+    before = torch.get_rng_state()
+    accelerated(model)
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_no_model() -> None:
     message = "accelerate: model: expected a torch.nn.Module, got str"
     with pytest.raises(ArgumentTypeError, match=re.escape(message)):

@@ -18,7 +18,6 @@ from tvm_equi.models.compare import (
 from tvm_equi.models.e3nn import counterpart
 from tvm_equi.models.edges import attach_convolution
 
-
 EXAMPLE = nn.Linear("4x0e", "4x0e")
 
 

@@ -26,10 +26,8 @@ def trace(module: torch.nn.Module, given: Mapping[str, Any]) -> Source | None:
     calls.append(dict(given))
     if module.factor == 0:
         return None
-    text = (
-        f"def forward(self, x, own=None, double=False):\n    return math.floor(x) * {module.factor}"
-    )
-    return source(text, {"math": math})
+    head = "def forward(self, x, own=None, double=False):"
+    return source(f"{head}\n    return math.floor(x) * {module.factor}", {"math": math})
 
 
 def made() -> tuple[Layer, TracedForward]:

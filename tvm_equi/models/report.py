@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tvm_equi.models.change import Status
@@ -76,7 +77,8 @@ class Report:
         for entry in self.entries:
             colour = COLOURS[entry.status]
             status = f"[{colour}]{entry.status}[/{colour}]"
-            table.add_row(entry.path or "(the model)", entry.kind, status, entry.note)
+            path = entry.path or "(the model)"
+            table.add_row(escape(path), escape(entry.kind), status, escape(entry.note))
         return table
 
     def __str__(self) -> str:
