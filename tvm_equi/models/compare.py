@@ -80,9 +80,15 @@ def compare_modules(
     """
     parameters = [p for p in old.parameters() if p.requires_grad]
     # Not by calling the modules: hooks of the model are not to see this.
-    return _compare(
-        path, new.forward, old.forward, example(), parameters, _tolerance(old, like.dtype)
-    )
+    tolerance = _tolerance(old, like.dtype)
+    state = [(buffer, buffer.detach().clone()) for buffer in old.buffers()]
+    try:
+        return _compare(path, new.forward, old.forward, example(), parameters, tolerance)
+    finally:
+        with torch.no_grad():  # statistics of a batch norm, which the modules share
+            for buffer, before in state:
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
 
 
 def compare_convolution(

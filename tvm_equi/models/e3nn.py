@@ -12,6 +12,7 @@ from e3nn import nn as e3nn_nn
 from e3nn import o3
 
 from tvm_equi.errors import UnsupportedError
+from tvm_equi.models.batch_norm import BatchNorm
 from tvm_equi.models.change import Change, Rule
 from tvm_equi.models.compare import ROWS, Example, tensor_like
 from tvm_equi.models.gate import Gate
@@ -19,7 +20,8 @@ from tvm_equi.models.reduced import ReducedTensorProducts
 from tvm_equi.models.state import share_state, unusual
 from tvm_equi.nn.from_e3nn import CLASSES, from_e3nn
 
-_PLAIN: dict[type[torch.nn.Module] | None, type[Gate | ReducedTensorProducts]] = {
+_PLAIN: dict[type[torch.nn.Module] | None, type[BatchNorm | Gate | ReducedTensorProducts]] = {
+    e3nn_nn.BatchNorm: BatchNorm,
     e3nn_nn.Gate: Gate,
     o3.ReducedTensorProducts: ReducedTensorProducts,
 }
@@ -78,6 +80,8 @@ def refusal(module: torch.nn.Module) -> str:
         return f"{name} adds {', '.join(added[:3])} to e3nn's {known.__name__}"
     if isinstance(module, o3.TensorProduct) and _compiles_right(module):
         return "it was made with compile_right=True, and `right` has no kernel"
+    if isinstance(module, e3nn_nn.BatchNorm):
+        return "" if BatchNorm.takes(module) else "only means over the batch have a counterpart"
     if isinstance(module, o3.ReducedTensorProducts):
         return "" if ReducedTensorProducts.takes(module) else "its outer product is too large"
     try:
@@ -108,12 +112,12 @@ def swap(module: torch.nn.Module) -> Change | None:
     """
     if isinstance(module, torch.jit.ScriptModule):
         return Change(module, "left", unusual(module)) if _holds_compiled(module) else None
-    if _known(module) is not None:
+    if (known := _known(module)) is not None:
         new = counterpart(module)
         if new is None:
             return Change(module, "left", refusal(module), is_done=not _has_products(module))
-        kernel = "plain torch" if isinstance(new, (Gate, ReducedTensorProducts)) else ""
-        return Change(new, "swapped", kernel, example=_example(new, module))
+        note = "plain torch" if known in _PLAIN else ""
+        return Change(new, "swapped", note, example=_example(new, module))
     name = _name(module)
     if name in LEFT:
         return Change(module, "left", LEFT[name])
@@ -138,10 +142,11 @@ def _has_products(module: torch.nn.Module) -> bool:
 
 def _example(new: torch.nn.Module, old: torch.nn.Module) -> Example | None:
     """Makes arguments for the modules here that `tvm_equi.nn` does not have."""
-    if not isinstance(new, (Gate, ReducedTensorProducts)):
+    if not isinstance(new, (BatchNorm, Gate, ReducedTensorProducts)):
         return None
     like = tensor_like(old, torch.empty(0))
-    inputs = new.irreps_in if isinstance(new, ReducedTensorProducts) else [new.irreps_in]
+    inputs = new.irreps if isinstance(new, BatchNorm) else new.irreps_in
+    inputs = inputs if isinstance(new, ReducedTensorProducts) else [inputs]
 
     def example() -> tuple[torch.Tensor, ...]:
         generator = torch.Generator().manual_seed(0)
