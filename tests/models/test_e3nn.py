@@ -95,6 +95,12 @@ def replaced() -> torch.nn.Module:
     return layer
 
 
+def hooked() -> torch.nn.Module:
+    gate = SUPPORTED["Gate"][0]()
+    gate.act_gates.register_forward_hook(lambda *_: None)
+    return gate
+
+
 LEFT: dict[str, tuple[Callable[[], torch.nn.Module], str]] = {
     "own forward": (lambda: OwnForward("2x0e", "2x0e"), "OwnForward defines its own forward"),
     "more methods": (
@@ -102,6 +108,7 @@ LEFT: dict[str, tuple[Callable[[], torch.nn.Module], str]] = {
         "Extended adds largest_weight to e3nn's Linear",
     ),
     "replaced forward": (replaced, "its forward was replaced on the instance"),
+    "hooks inside": (hooked, "a module inside it has hooks"),
     "right": (
         lambda: o3.FullyConnectedTensorProduct("1o", "1o", "0e", compile_right=True),
         "it was made with compile_right=True, and `right` has no kernel",

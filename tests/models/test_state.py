@@ -7,7 +7,7 @@ from torch.nn.utils import parametrize
 
 from tvm_equi import nn
 from tvm_equi.errors import UnsupportedError
-from tvm_equi.models.state import Constants, share_state, unusual
+from tvm_equi.models.state import Constants, has_hooks, share_state, unusual
 
 
 def full() -> o3.FullyConnectedTensorProduct:
@@ -66,6 +66,14 @@ def test_buffers_outside_the_state_dict_stay_outside() -> None:
 def test_constants_compute_nothing() -> None:
     with pytest.raises(UnsupportedError, match="holds state only"):
         Constants(torch.nn.Module())()
+
+
+def test_hooks_that_see_values() -> None:
+    module = torch.nn.Linear(2, 2)
+    module.register_state_dict_pre_hook(lambda *_: None)
+    assert not has_hooks(module)
+    module.register_full_backward_hook(lambda *_: None)
+    assert has_hooks(module)
 
 
 def test_unusual_modules() -> None:

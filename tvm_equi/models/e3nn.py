@@ -17,7 +17,7 @@ from tvm_equi.models.change import Change, Rule
 from tvm_equi.models.compare import ROWS, Example, tensor_like
 from tvm_equi.models.gate import Gate
 from tvm_equi.models.reduced import ReducedTensorProducts
-from tvm_equi.models.state import share_state, unusual
+from tvm_equi.models.state import has_hooks, share_state, unusual
 from tvm_equi.nn.from_e3nn import CLASSES, from_e3nn
 
 _PLAIN: dict[type[torch.nn.Module] | None, type[BatchNorm | Gate | ReducedTensorProducts]] = {
@@ -80,6 +80,8 @@ def refusal(module: torch.nn.Module) -> str:
         return f"{name} adds {', '.join(added[:3])} to e3nn's {known.__name__}"
     if isinstance(module, o3.TensorProduct) and _compiles_right(module):
         return "it was made with compile_right=True, and `right` has no kernel"
+    if known in _PLAIN and any(has_hooks(part) for part in list(module.modules())[1:]):
+        return "a module inside it has hooks"
     if isinstance(module, e3nn_nn.BatchNorm):
         return "" if BatchNorm.takes(module) else "only means over the batch have a counterpart"
     if isinstance(module, o3.ReducedTensorProducts):

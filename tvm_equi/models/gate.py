@@ -10,6 +10,7 @@ with e3nn 0.6, with gradients 7.5 against 25, with gradients of gradients 22 aga
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -41,6 +42,8 @@ class Gate(torch.nn.Module):
         self._scalars, self._gates, self._gated = (
             _merged([(starts[i], lengths[i]) for i in indices]) for indices in cut.instructions
         )
+        self._scalar_lengths = tuple(mul for mul, _ in source.act_scalars.irreps_in)
+        self._gate_lengths = tuple(mul for mul, _ in source.act_gates.irreps_in)
         dims = [ir.dim for mul, ir in self.irreps_gated for _ in range(mul)]
         component = torch.arange(len(dims)).repeat_interleave(torch.tensor(dims, dtype=torch.int64))
         self.register_buffer("component", component, persistent=False)
@@ -58,12 +61,29 @@ class Gate(torch.nn.Module):
         Returns:
             [..., irreps_out.dim].
         """
-        scalars: torch.Tensor = self.act_scalars(_columns(features, self._scalars))
-        if not self._gates:
-            return scalars
-        gates = self.act_gates(_columns(features, self._gates))
-        gated = _columns(features, self._gated) * gates.index_select(-1, self.component)
-        return torch.cat([scalars, gated], dim=-1)
+        scalars = _columns(features, self._scalars)
+        parts = _activated(scalars, self._scalar_lengths, self.act_scalars.acts)
+        if self._gates:
+            gates = _columns(features, self._gates)
+            gates = _joined(_activated(gates, self._gate_lengths, self.act_gates.acts), gates)
+            gated = _columns(features, self._gated)
+            parts.append(gated * gates.index_select(-1, self.component))
+        return _joined(parts, scalars)
+
+
+def _activated(
+    features: torch.Tensor, lengths: tuple[int, ...], acts: Iterable[Any]
+) -> list[torch.Tensor]:
+    """Each irrep's scalars through its function; None for none."""
+    parts = features.split(lengths, dim=-1)
+    return [x if act is None else act(x) for x, act in zip(parts, acts, strict=True)]
+
+
+def _joined(parts: list[torch.Tensor], empty: torch.Tensor) -> torch.Tensor:
+    """The parts side by side; a tensor of no columns where there are none."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat(parts, dim=-1) if parts else empty
 
 
 def _merged(ranges: list[tuple[int, int]]) -> Ranges:
@@ -80,6 +100,4 @@ def _merged(ranges: list[tuple[int, int]]) -> Ranges:
 def _columns(features: torch.Tensor, ranges: Ranges) -> torch.Tensor:
     """Some columns; a view where they lie side by side."""
     parts = [features.narrow(-1, start, length) for start, length in ranges]
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat(parts, dim=-1) if parts else features.narrow(-1, 0, 0)
+    return _joined(parts, features.narrow(-1, 0, 0))

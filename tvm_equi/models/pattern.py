@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import fx
 
+from tvm_equi.models.state import has_hooks
 from tvm_equi.models.sums import Sum, arguments, calls, readers, summed
 from tvm_equi.nn.convolution import TensorProductConv
 from tvm_equi.nn.linear import Linear
@@ -72,16 +73,6 @@ def takes_edges(module: torch.nn.Module | None) -> bool:
     ):
         return False
     return not has_hooks(module)
-
-
-def has_hooks(module: torch.nn.Module) -> bool:
-    """Whether hooks want to see what a module takes or gives.
-
-    Args:
-        module: any.
-    """
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(bool(getattr(module, kind, None)) for kind in kinds)
 
 
 def _is_product(node: fx.Node, modules: Modules) -> bool:

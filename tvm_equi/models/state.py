@@ -75,6 +75,16 @@ def unusual(module: torch.nn.Module) -> str:
     return ""
 
 
+def has_hooks(module: torch.nn.Module) -> bool:
+    """Whether hooks want to see what a module takes or gives.
+
+    Args:
+        module: any.
+    """
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(bool(getattr(module, kind, None)) for kind in kinds)
+
+
 def _share_tensors(new: torch.nn.Module, old: torch.nn.Module) -> None:
     """The parameters and buffers of `old` itself in `new`, by the same names, in their order."""
     for name in (
