@@ -277,6 +277,28 @@ def test_random_numbers_of_the_user_are_left_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_what_a_rule_of_an_adapter_fused_is_not_traced() -> None:
+    model = torch.nn.ModuleList([Untraceable()])
+
+    def known(module: torch.nn.Module) -> Change | None:
+        return (
+            Change(module, "fused", "by its hook", False) if type(module) is Untraceable else None
+        )
+
+    with _rule(known):
+        accelerated(model)
+    found = {entry.path: entry for entry in model.tvm_equi_report.entries}
+    assert found["0"].note == "by its hook"
+    assert found["0.tp"].status == "swapped"
+    assert not [entry for entry in model.tvm_equi_report.of("left") if "forward" in entry.note]
+
+
+def test_half_precision_is_not_compared() -> None:
+    model = accelerated(torch.nn.Sequential(o3.Linear(FEATURES, FEATURES)).half())
+    assert isinstance(model[0], nn.Linear)
+    assert model.tvm_equi_report.entries[0].note == "not compared"
+
+
 def test_no_model() -> None:
     message = "accelerate: model: expected a torch.nn.Module, got str"
     with pytest.raises(ArgumentTypeError, match=re.escape(message)):

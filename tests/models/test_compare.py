@@ -12,6 +12,7 @@ from tvm_equi.errors import ArtifactError
 from tvm_equi.models.compare import (
     compare_convolution,
     compare_modules,
+    has_known_dtypes,
     known_example,
     tensor_like,
 )
@@ -107,6 +108,11 @@ def test_random_numbers_of_the_user_are_left_alone() -> None:
     before = torch.get_rng_state()
     compared(new, old)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_dtypes_that_have_a_tolerance() -> None:
+    assert has_known_dtypes(o3.Linear("2x0e", "2x0e"))
+    assert not has_known_dtypes(o3.Linear("2x0e", "2x0e").half())
 
 
 def test_no_example_of_other_modules() -> None:

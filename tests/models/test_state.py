@@ -41,6 +41,15 @@ def test_parameters_buffers_and_mode_are_the_same_objects() -> None:
     assert not new.training
 
 
+def test_attributes_of_the_user_come_along() -> None:
+    old = full()
+    old.label, old.irreps_in1_name = "first", "x"
+    new = shared(old)
+    assert new.label == "first"
+    assert new.instructions[0].path_weight == old.instructions[0].path_weight
+    assert type(new.instructions[0]) is not type(old.instructions[0])  # its own are kept
+
+
 def test_handles_of_hooks_stay_valid() -> None:
     old, seen = full(), []
     handle = old.register_forward_hook(lambda module, *_: seen.append(module))

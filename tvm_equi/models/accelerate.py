@@ -24,6 +24,7 @@ from tvm_equi.models.change import Change, Rule
 from tvm_equi.models.compare import (
     compare_convolution,
     compare_modules,
+    has_known_dtypes,
     known_example,
     tensor_like,
 )
@@ -177,6 +178,8 @@ class _Work:
             model: whose modules were swapped.
         """
         for path, module in list(model.named_modules()):
+            if path in self.entries:  # a rule has decided about it
+                continue
             fusion = fuse_forward(module)
             if fusion.reason:
                 note = f"forward not fused: {fusion.reason}"
@@ -213,12 +216,14 @@ class _Work:
             ArtifactError: one differs.
         """
         seen: set[str] = set()
-        for path, old, change in list(self._changes.values()):
+        for key_of, (path, old, change) in list(self._changes.items()):
             new = change.module
-            if not self._check or new is old or id(new) in self._in_convolutions:
+            is_swapped = new is not old and key_of == id(old)  # new modules are entered too
+            if not (self._check and is_swapped) or id(new) in self._in_convolutions:
                 continue
             like = tensor_like(old, self._like)
             example = change.example or known_example(new, like)
+            example = example if has_known_dtypes(old) else None
             if example is None:
                 entry = self.entries[path]
                 note = f"{entry.note}; not compared".removeprefix("; ")

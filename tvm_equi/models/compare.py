@@ -43,6 +43,16 @@ def tensor_like(module: torch.nn.Module, default: torch.Tensor) -> torch.Tensor:
     return default
 
 
+def has_known_dtypes(module: torch.nn.Module) -> bool:
+    """Whether a module computes in float32 or float64, for which there is a tolerance.
+
+    Args:
+        module: any.
+    """
+    tensors = (*module.parameters(), *module.buffers())
+    return all(t.dtype in TOLERANCES for t in tensors if t.is_floating_point() and t.numel())
+
+
 def known_example(module: torch.nn.Module, like: torch.Tensor) -> Example | None:
     """Makes arguments of a module of `tvm_equi.nn`; None for another.
 

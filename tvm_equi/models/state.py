@@ -42,6 +42,8 @@ class Constants(torch.nn.Module):
 def share_state(new: torch.nn.Module, old: torch.nn.Module) -> None:
     """Gives a module the parameters, buffers, hooks and mode of the one that it replaces.
 
+    Other attributes that it does not have, such as those that a user has set, come along.
+
     Args:
         new: has parameters and buffers of the same names.
         old: is left as it is.
@@ -54,9 +56,10 @@ def share_state(new: torch.nn.Module, old: torch.nn.Module) -> None:
                 share_state(own[name], child)
         elif _has_state(child):
             new.add_module(name, Constants(child))
-    for name, hooks in vars(old).items():
-        if "_hook" in name:  # the dictionaries themselves: handles remove from them
-            setattr(new, name, hooks)
+    for name, value in vars(old).items():
+        is_hooks = "_hook" in name  # the dictionaries themselves: handles remove from them
+        if is_hooks or not (name.startswith("__") or hasattr(new, name)):
+            setattr(new, name, value)
     new.training = old.training
 
 
