@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tvm_equi.compiler import compile, tune, verify
     from tvm_equi.graph import Graph, TensorProductGraph
+    from tvm_equi.models.accelerate import accelerate
     from tvm_equi.nn import (
         ElementwiseTensorProduct,
         FullTensorProduct,
@@ -45,6 +46,7 @@ __all__ = [
     "TensorProductGraph",
     "TensorSquare",
     "Topology",
+    "accelerate",
     "compile",
     "from_e3nn",
     "load",
@@ -67,6 +69,7 @@ _MODULES = {
     "TensorProductGraph": "tvm_equi.graph",
     "TensorSquare": "tvm_equi.nn",
     "Topology": "tvm_equi.runtime.topology",
+    "accelerate": "tvm_equi.models.accelerate",
     "compile": "tvm_equi.compiler",
     "from_e3nn": "tvm_equi.nn",
     "load": "tvm_equi.nn.artifact",

@@ -17,6 +17,7 @@ import torch
 
 from tvm_equi.algebra.products import Instruction
 from tvm_equi.errors import UnsupportedError
+from tvm_equi.frontend.signs import signed_weight
 from tvm_equi.graph import GraphBuilder, TensorProductGraph
 from tvm_equi.graph.operations import Linear, LinearPath, TensorProduct
 from tvm_equi.graph.types import DType, canonical_irreps, parse_irreps
@@ -139,7 +140,7 @@ def _add_product(
                 ins.i_out,
                 ins.connection_mode,
                 bool(ins.has_weight),
-                float(ins.path_weight),
+                signed_weight(ins, module.irreps_in1, module.irreps_in2, module.irreps_out),
             )
             for ins in module.instructions
         ),

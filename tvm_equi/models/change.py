@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 
@@ -26,12 +26,15 @@ class Change:
         status: what happened.
         note: for the reader of the report: what it became, or why it is left.
         is_done: whether nothing inside is looked at any more.
+        example: makes arguments on which the new module is compared with the old one; None for a
+            module of `tvm_equi.nn`, whose arguments are known, and for one that is not compared.
     """
 
     module: torch.nn.Module
     status: Status
     note: str
     is_done: bool = True
+    example: Callable[[], tuple[Any, ...]] | None = None
 
 
 Rule: TypeAlias = Callable[[torch.nn.Module], Change | None]

@@ -24,6 +24,7 @@ from tvm_equi.algebra.normalization import (
 from tvm_equi.algebra.products import Instruction as KernelInstruction
 from tvm_equi.algebra.products import tensor_product_kernel
 from tvm_equi.errors import ArgumentError, UnsupportedError
+from tvm_equi.frontend.signs import signed_weight
 from tvm_equi.nn.arguments import (
     broadcast_batch,
     check_operand,
@@ -172,7 +173,10 @@ class TensorProduct(WeightedModule):
                 degrees(in1),
                 degrees(in2),
                 degrees(out),
-                tuple(KernelInstruction(*ins[:6]) for ins in instructions),
+                tuple(
+                    KernelInstruction(*ins[:5], signed_weight(ins, in1, in2, out))
+                    for ins in instructions
+                ),
                 weight_rows=rows if self.weight_numel else "none",
                 layout=layout,
                 over_edges=self._over_edges,

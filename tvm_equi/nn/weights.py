@@ -66,9 +66,14 @@ class WeightedModule(torch.nn.Module):
         self.train(module.training)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        """Skips the constants that e3nn's generated code keeps in its state dict."""
-        for key in [key for key in state_dict if key.startswith(f"{prefix}_compiled_main")]:
-            del state_dict[key]
+        """Skips the constants that e3nn's generated code keeps in its state dict.
+
+        A module that took an e3nn module's place in a model holds them, and loads them.
+        """
+        for key in list(state_dict):
+            child = key.removeprefix(prefix).partition(".")[0]
+            if child.startswith("_compiled_main") and child not in self._modules:
+                del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _resolve_weight(
