@@ -1,0 +1,273 @@
+"""Makes convolutions of tensor products between a gather and a sum.
+
+In: a graph that dynamo made. Out: the same graph, in which edges of one kind are sorted once, and
+products over them and their sums are one convolution each, so that no value is stored for every
+edge and path. Left as it is, with a reason: a product whose operand is not gathered, whose values
+have another reader, or whose sum starts from anything but zeros.
+
+    rows = x[senders]                          edges = edges_of(senders, receivers, n, n)
+    messages = product(rows, y, w)       ->    total = convolution(edges, x, y, w)
+    total = zeros.index_add(0, receivers, messages)
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+
+from tvm_equi.dynamo.patterns import (
+    Gather,
+    Product,
+    Sum,
+    extent,
+    gather_of,
+    identity,
+    is_zeros,
+    name_of,
+    product_of,
+    sum_of,
+    value_of,
+)
+from tvm_equi.nn.stages import radial_blocks, run_stages, stage_plans
+from tvm_equi.runtime.devices import is_on_gpu
+from tvm_equi.runtime.plans import resolve
+from tvm_equi.runtime.topology import Topology
+
+
+class Convolution(torch.nn.Module):
+    """A tensor product over edges, without weights of its own.
+
+    Args:
+        product: plan of the tensor product.
+        num_hidden: radial features from which weights are computed inside; 0 for none.
+    """
+
+    def __init__(self, product: str, num_hidden: int) -> None:
+        super().__init__()
+        kernel = resolve(product)
+        self.plans = stage_plans(product, num_hidden)
+        self.num_hidden = num_hidden
+        self.has_weights = "w" in kernel.inputs
+        self.sizes = (
+            [segment.size for segment in kernel.operand("w").segments] if num_hidden else []
+        )
+
+    def forward(
+        self, edges: Topology, x: torch.Tensor, y: torch.Tensor, *weights: torch.Tensor
+    ) -> torch.Tensor:
+        """The sums, [receivers, columns].
+
+        Args:
+            edges: of the graph.
+            x: [senders, columns].
+            y: [edges, columns].
+            *weights: one tensor, or radial features and the matrix that makes weights of them.
+        """
+        values = {"x": x, "y": y}
+        if self.num_hidden:
+            radial, last = weights
+            values |= {"radial": radial, "last": radial_blocks(last, self.sizes)}
+        elif weights:
+            values["w"] = weights[0]
+        return run_stages(self.plans, values, edges)
+
+
+def edges_of(
+    senders: torch.Tensor, receivers: torch.Tensor, num_senders: int, num_receivers: int
+) -> Topology:
+    """The edges of a graph, to be sorted once for all convolutions over them.
+
+    Args:
+        senders: [edges].
+        receivers: [edges].
+        num_senders: the number of nodes that senders are of.
+        num_receivers: the number of nodes that receivers are of.
+
+    Raises:
+        IndexRangeError: an index is negative, or not below the number of nodes.
+    """
+    return Topology(torch.stack([senders, receivers]), (num_senders, num_receivers))
+
+
+@dataclass(slots=True)
+class Fusion:
+    """What fusing did to a graph.
+
+    Args:
+        fused: a line for each convolution.
+        left: why products between a gather and a sum, or before a sum, are left.
+        num_sorted: kinds of edges.
+    """
+
+    fused: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    num_sorted: int = 0
+
+
+def fuse(module: fx.GraphModule) -> Fusion:
+    """Fuses what can be fused, in place.
+
+    Args:
+        module: a graph that dynamo made.
+    """
+    result = Fusion()
+    sorted_edges: dict[Hashable, fx.Node] = {}
+    for node in list(module.graph.nodes):
+        found = sum_of(node)
+        if found is None:
+            continue
+        product = product_of(found.values)
+        if product is None:
+            if _is_product_behind(found.values):
+                result.left.append(
+                    "a tensor product is changed before it is summed over edges; "
+                    "change its weights or the sum instead"
+                )
+            continue
+        gather = gather_of(product.x)
+        reason = _why_left(node, found, product, gather)
+        if reason or gather is None:
+            result.left.append(reason)
+            continue
+        _replace(module, node, found, product, gather, sorted_edges)
+        result.fused.append(f"{len(result.fused)}: {_describe(product)}")
+    result.num_sorted = len(sorted_edges)
+    module.graph.lint()
+    module.recompile()
+    return result
+
+
+def _why_left(node: fx.Node, found: Sum, product: Product, gather: Gather | None) -> str:
+    """Why a product before a sum is left; "" where it can be fused."""
+    if gather is None:
+        return "a tensor product summed over edges does not take x[senders] as its first operand"
+    if not is_zeros(found.base) or set(found.base.users) != {node}:
+        return "a sum of tensor products over edges starts from values that are not fresh zeros"
+    known = {node, found.base, *found.views, *product.nodes}
+    readers = {user for inner in product.nodes for user in inner.users} - known
+    if any(name_of(reader) != "size" for reader in readers):
+        return "a tensor product over edges is read by more than its sum"
+    if any(set(view.users) - known for view in found.views):
+        return "an index of a sum over edges is read by more than the sum"
+    senders, receivers = value_of(gather.index), value_of(found.index)
+    if senders is None or receivers is None or senders.dtype != receivers.dtype:
+        return "senders and receivers have different dtypes"
+    return ""
+
+
+def _is_product_behind(node: fx.Node) -> bool:
+    """Whether values to be summed are a product times or plus something."""
+    if name_of(node) not in ("mul", "truediv", "div", "add", "sub", "to"):
+        return False
+    return any(product_of(argument) is not None for argument in node.all_input_nodes)
+
+
+def _replace(
+    module: fx.GraphModule,
+    node: fx.Node,
+    found: Sum,
+    product: Product,
+    gather: Gather,
+    sorted_edges: dict[Hashable, fx.Node],
+) -> None:
+    """Puts a convolution in the place of a sum, and removes what nobody reads any more."""
+    graph = module.graph
+    base = value_of(found.base)
+    with graph.inserting_before(node):
+        edges = _edges(graph, gather, found, sorted_edges)
+        weights = _weights(product)
+        name = f"tvm_equi_convolution_{sum(1 for _ in module.named_children())}"
+        module.add_submodule(name, Convolution(product.plan, weights.num_hidden))
+        new = graph.call_module(name, (edges, gather.rows, product.y, *weights.nodes))
+    new.meta = dict(node.meta)
+    node.replace_all_uses_with(new)
+    graph.erase_node(node)
+    for inner in product.nodes:
+        for reader in [user for user in inner.users if name_of(user) == "size"]:
+            reader.replace_input_with(inner, _like(inner, product, base))
+    chain = [*found.views, found.base, *product.nodes, *weights.replaced, product.x, found.index]
+    _erase_unread(graph, chain)
+
+
+def _like(inner: fx.Node, product: Product, base: torch.Tensor | None) -> fx.Node:
+    """A node with as many rows as a product that is gone."""
+    return product.y
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """What a convolution takes as weights, and the nodes that it takes the place of."""
+
+    nodes: tuple[fx.Node, ...]
+    num_hidden: int
+    replaced: tuple[fx.Node, ...]
+
+
+def _weights(product: Product) -> _Weights:
+    """Weights as they are, or what multiplies to them where that is all that they are for."""
+    w = product.w
+    if w is None:
+        return _Weights((), 0, ())
+    plain = _Weights((w,), 0, ())
+    is_product = w.target in (operator.matmul, torch.matmul, torch.mm) or (
+        w.op == "call_method" and w.target in ("matmul", "mm")
+    )
+    if not is_product or len(w.args) != 2 or w.kwargs or set(w.users) != {product.nodes[-1]}:
+        return plain
+    if resolve(product.plan).operand("w").rows != "row":
+        return plain
+    radial, last = (value_of(argument) for argument in w.args)
+    if radial is None or last is None or (radial.dim(), last.dim()) != (2, 2):
+        return plain
+    num_hidden = extent(last.shape[0])
+    if is_on_gpu(last) or not isinstance(num_hidden, int) or num_hidden < 1:
+        return plain
+    return _Weights(tuple(w.all_input_nodes), num_hidden, (w,))
+
+
+def _edges(
+    graph: fx.Graph, gather: Gather, found: Sum, sorted_edges: dict[Hashable, fx.Node]
+) -> fx.Node:
+    """The node that sorts the edges, made where there is none yet."""
+    rows, base = value_of(gather.rows), value_of(found.base)
+    counts = tuple(str(extent(value.shape[0])) for value in (rows, base) if value is not None)
+    key = (identity(gather.index), identity(found.index), counts)
+    if key not in sorted_edges:
+        num_senders = graph.call_method("size", (gather.rows, 0))
+        sorted_edges[key] = graph.call_function(
+            edges_of, (gather.index, found.index, num_senders, _num_rows(graph, found))
+        )
+    return sorted_edges[key]
+
+
+def _num_rows(graph: fx.Graph, found: Sum) -> Any:
+    """The number of receivers, from the arguments of the zeros where they say it."""
+    arguments = list(found.base.args[found.base.op == "call_method" :])
+    shape = arguments[0] if arguments else found.base.kwargs.get("size")
+    if name_of(found.base) != "zeros_like" and shape is not None:
+        return shape[0] if isinstance(shape, (list, tuple)) else shape
+    return graph.call_method("size", (found.base, 0))
+
+
+def _erase_unread(graph: fx.Graph, nodes: list[fx.Node]) -> None:
+    """Removes nodes that nobody reads, as long as there are some."""
+    pending = [node for node in dict.fromkeys(nodes) if node.op != "placeholder"]
+    while True:
+        unread = [node for node in pending if not node.users]
+        if not unread:
+            return
+        for node in unread:
+            graph.erase_node(node)
+            pending.remove(node)
+
+
+def _describe(product: Product) -> str:
+    """A convolution in words."""
+    kernel = resolve(product.plan)
+    paths = sum(len(form.paths) for form in kernel.contractions)
+    return f"{paths} paths, {kernel.operand('x').dim} -> {kernel.operand('z').dim} columns"
