@@ -15,9 +15,9 @@ so, and not otherwise:
 - The classes are changed once and for all, since the conditions under which dynamo takes a compiled
   graph again may name the functions it has traced. Whether the backend is this one is asked of
   dynamo while it traces. Compiled graphs are kept by backend, so no other can get one of ours.
-- A backend's `backend_ctx_ctor`, which would tell when this one runs, is not seen by `torch.compile`
-  behind the wrapper that it makes (torch 2.13), and callbacks at the start of compilation are lost
-  by `torch._dynamo.reset`.
+- A backend's `backend_ctx_ctor`, which would tell when this one runs, is lost in the wrapper that
+  `torch.compile` makes (torch 2.13), and callbacks at the start of compilation are lost by
+  `torch._dynamo.reset`.
 - Modules are no part of the graph: an operation has no weights (`operations`), and its node gets
   those of e3nn's module as dynamo reads them, with its guards. So it does no harm to replace a
   parameter, load a state dict by assignment, or call the model through `torch.func`.
@@ -30,8 +30,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from e3nn import o3
 
-from tvm_equi.dynamo.operations import CLASSES, Decision, call_operation, decide
+from tvm_equi.dynamo.operations import CLASSES, Decision, call_operation, decide, harmonics
 from tvm_equi.runtime.devices import DEVICE_TYPES
 
 DTYPES = (torch.float32, torch.float64)
@@ -40,13 +41,18 @@ BACKEND = "_is_tvm_equi_backend"
 """An attribute of functions that compile for this backend."""
 
 _left = threading.local()
+_substituted: list[Any] = []
 
 
 def install() -> None:
     """Gives e3nn's classes a `__call__` that can capture; a second time does nothing."""
     for known in CLASSES:
         if known.__dict__.get("__call__") is not _call:
-            known.__call__ = _call
+            known.__call__ = _call  # type: ignore[method-assign]
+    function: Any = o3.spherical_harmonics
+    if function not in _substituted:
+        _substituted.append(function)
+        torch.compiler.substitute_in_graph(function)(_spherical_harmonics)
 
 
 def take_reasons() -> list[str]:
@@ -58,7 +64,7 @@ def take_reasons() -> list[str]:
 
 def _call(self: Any, *args: Any, **kwargs: Any) -> Any:
     """The call of an e3nn module."""
-    if torch.compiler.is_dynamo_compiling() and is_captured():
+    if torch.compiler.is_dynamo_compiling() and is_captured() and not _has_hooks(self):
         decision = decision_about(self)
         if decision[0]:
             operands = _operands(self, decision[0], decision[2], *args, **kwargs)
@@ -66,6 +72,30 @@ def _call(self: Any, *args: Any, **kwargs: Any) -> Any:
                 return call_operation(decision[1], *operands)
             _note_operands(type(self).__name__)
     return torch.nn.Module.__call__(self, *args, **kwargs)
+
+
+def _has_hooks(module: torch.nn.Module) -> bool:
+    """Whether hooks want to see a call; traced, so that dynamo looks again when one is added."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
+def _spherical_harmonics(
+    l: Any,  # noqa: E741  # e3nn's name
+    x: torch.Tensor,
+    normalize: bool,
+    normalization: str = "integral",
+) -> Any:
+    """What dynamo traces in the place of e3nn's function: that, or an operation."""
+    if is_captured():
+        decision = decision_about_harmonics(l, normalize, normalization)
+        if decision[0] and is_supported((x,)):
+            return call_operation(decision[1], x)
+    return o3.SphericalHarmonics(l, normalize, normalization)(x)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -110,6 +140,15 @@ def decision_about(module: torch.nn.Module) -> tuple[str, int, tuple[str, ...]]:
     if found.reason:
         _note(found.reason)
     return found.kind, found.key, found.weights
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def decision_about_harmonics(degrees: Any, normalize: bool, normalization: str) -> tuple[str, int]:
+    """The decision about a call of `o3.spherical_harmonics`, as constants."""
+    found = harmonics(degrees, normalize, normalization)
+    if found.reason:
+        _note(found.reason)
+    return found.kind, found.key
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

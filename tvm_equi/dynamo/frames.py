@@ -1,8 +1,8 @@
 """Keeps dynamo out of derivatives that run outside of compiled graphs.
 
-In: nothing. Out: backward functions that dynamo does not look into. A function that takes a gradient
-itself breaks dynamo's graph there, and the backward pass then runs in Python while dynamo watches
-every frame: it would trace the runtime, and the first time the compiler of kernels too.
+In: nothing. Out: backward functions that dynamo does not look into. A compiled function that takes
+a gradient itself breaks dynamo's graph there, and the backward pass then runs in Python while
+dynamo watches every frame: it would trace the runtime, and at first the compiler of kernels too.
 """
 
 from __future__ import annotations

@@ -130,34 +130,56 @@ def fuse(module: fx.GraphModule) -> Fusion:
                 )
             continue
         gather = gather_of(product.x)
-        reason = _why_left(node, found, product, gather)
+        reason = _why_left(module.graph, node, found, product, gather)
         if reason or gather is None:
             result.left.append(reason)
             continue
-        _replace(module, node, found, product, gather, sorted_edges)
-        result.fused.append(f"{len(result.fused)}: {_describe(product)}")
+        weights = _weights(product)
+        _replace(module, node, found, product, gather, weights, sorted_edges)
+        result.fused.append(_describe(product, weights))
     result.num_sorted = len(sorted_edges)
     module.graph.lint()
     module.recompile()
     return result
 
 
-def _why_left(node: fx.Node, found: Sum, product: Product, gather: Gather | None) -> str:
+def _why_left(
+    graph: fx.Graph, node: fx.Node, found: Sum, product: Product, gather: Gather | None
+) -> str:
     """Why a product before a sum is left; "" where it can be fused."""
     if gather is None:
         return "a tensor product summed over edges does not take x[senders] as its first operand"
-    if not is_zeros(found.base) or set(found.base.users) != {node}:
+    if not is_zeros(found.base) or not _is_fresh(graph, node, found.base):
         return "a sum of tensor products over edges starts from values that are not fresh zeros"
     known = {node, found.base, *found.views, *product.nodes}
     readers = {user for inner in product.nodes for user in inner.users} - known
-    if any(name_of(reader) != "size" for reader in readers):
+    if not all(_counts_rows(reader) for reader in readers):
         return "a tensor product over edges is read by more than its sum"
-    if any(set(view.users) - known for view in found.views):
-        return "an index of a sum over edges is read by more than the sum"
     senders, receivers = value_of(gather.index), value_of(found.index)
     if senders is None or receivers is None or senders.dtype != receivers.dtype:
         return "senders and receivers have different dtypes"
     return ""
+
+
+def _is_fresh(graph: fx.Graph, node: fx.Node, base: fx.Node) -> bool:
+    """Whether a sum is the first to read what it adds to, and the last where it is a new tensor."""
+    others = set(base.users) - {node}
+    return not others or (_is_in_place(node) and others == _later(graph, node, base))
+
+
+def _is_in_place(node: fx.Node) -> bool:
+    return name_of(node).endswith("_")
+
+
+def _later(graph: fx.Graph, node: fx.Node, base: fx.Node) -> set[fx.Node]:
+    """The readers of a value after a node."""
+    order = {other: number for number, other in enumerate(graph.nodes)}
+    return {user for user in base.users if order[user] > order[node]}
+
+
+def _counts_rows(node: fx.Node) -> bool:
+    """Whether a node is `value.size(0)`."""
+    return node.op == "call_method" and node.target == "size" and node.args[1:] == (0,)
 
 
 def _is_product_behind(node: fx.Node) -> bool:
@@ -173,30 +195,27 @@ def _replace(
     found: Sum,
     product: Product,
     gather: Gather,
+    weights: _Weights,
     sorted_edges: dict[Hashable, fx.Node],
 ) -> None:
     """Puts a convolution in the place of a sum, and removes what nobody reads any more."""
     graph = module.graph
-    base = value_of(found.base)
     with graph.inserting_before(node):
         edges = _edges(graph, gather, found, sorted_edges)
-        weights = _weights(product)
         name = f"tvm_equi_convolution_{sum(1 for _ in module.named_children())}"
         module.add_submodule(name, Convolution(product.plan, weights.num_hidden))
         new = graph.call_module(name, (edges, gather.rows, product.y, *weights.nodes))
     new.meta = dict(node.meta)
+    if _is_in_place(node):
+        for user in _later(graph, node, found.base):
+            user.replace_input_with(found.base, new)
     node.replace_all_uses_with(new)
     graph.erase_node(node)
     for inner in product.nodes:
-        for reader in [user for user in inner.users if name_of(user) == "size"]:
-            reader.replace_input_with(inner, _like(inner, product, base))
-    chain = [*found.views, found.base, *product.nodes, *weights.replaced, product.x, found.index]
+        for reader in filter(_counts_rows, list(inner.users)):
+            reader.replace_input_with(inner, product.y)  # which has as many rows
+    chain = [*found.views, found.base, *product.nodes, *weights.replaced, product.x]
     _erase_unread(graph, chain)
-
-
-def _like(inner: fx.Node, product: Product, base: torch.Tensor | None) -> fx.Node:
-    """A node with as many rows as a product that is gone."""
-    return product.y
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +285,9 @@ def _erase_unread(graph: fx.Graph, nodes: list[fx.Node]) -> None:
             pending.remove(node)
 
 
-def _describe(product: Product) -> str:
+def _describe(product: Product, weights: _Weights) -> str:
     """A convolution in words."""
     kernel = resolve(product.plan)
     paths = sum(len(form.paths) for form in kernel.contractions)
-    return f"{paths} paths, {kernel.operand('x').dim} -> {kernel.operand('z').dim} columns"
+    text = f"{paths} paths, {kernel.operand('x').dim} -> {kernel.operand('z').dim} columns"
+    return f"{text}, weights from {weights.num_hidden} features" if weights.num_hidden else text

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from e3nn.nn import Extract
 
 from tvm_equi.errors import TvmEquiError, UnsupportedError
 from tvm_equi.nn.from_e3nn import from_e3nn
+from tvm_equi.nn.spherical_harmonics import SphericalHarmonics
 from tvm_equi.nn.weights import WeightedModule
 
 CLASSES: dict[type[torch.nn.Module], str] = {
@@ -27,14 +29,8 @@ CLASSES: dict[type[torch.nn.Module], str] = {
     o3.SphericalHarmonics: "harmonics",
     Extract: "extract",
 }
-"""The classes that are captured, with their subclasses, and how each is called: subclasses first."""
-
-HOOKS = (
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_forward_hooks",
-    "_forward_pre_hooks",
-)
+"""The classes that are captured, with their subclasses, and how each is called. A class comes after
+those that derive from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +93,35 @@ def decide(module: torch.nn.Module) -> Decision:
     return found
 
 
+def harmonics(degrees: Any, normalize: bool, normalization: str) -> Decision:
+    """The decision about a call of `o3.spherical_harmonics`, which has no module.
+
+    Args:
+        degrees: a degree, several, or irreps.
+        normalize: whether vectors are projected onto the unit sphere first.
+        normalization: of the harmonics.
+    """
+    if not isinstance(degrees, (int, str, o3.Irreps)):
+        degrees = tuple(degrees)
+    return _harmonics(degrees, normalize, normalization)
+
+
+@lru_cache(maxsize=256)
+def _harmonics(degrees: Any, normalize: bool, normalization: str) -> Decision:
+    try:
+        made = SphericalHarmonics(degrees, normalize, normalization)
+    except TvmEquiError as error:
+        return Decision("", reason=str(error))
+    return Decision("harmonics", _add(made))
+
+
+def _add(made: torch.nn.Module) -> int:
+    """A new number for an operation."""
+    key = next(_numbers)
+    _operations[key] = made
+    return key
+
+
 def operation(key: int) -> torch.nn.Module:
     """The module of a number.
 
@@ -116,8 +141,7 @@ def _decide(module: torch.nn.Module) -> Decision:
         made = Blocks(module) if known is Extract else _without_weights(from_e3nn(module))
     except TvmEquiError as error:
         return Decision("", reason=str(error))
-    key = next(_numbers)
-    _operations[key] = made
+    key = _add(made)
     weakref.finalize(module, _operations.pop, key, None)
     return Decision(CLASSES[known], key, _weights(module))
 
@@ -125,13 +149,11 @@ def _decide(module: torch.nn.Module) -> Decision:
 def _why_left(module: torch.nn.Module, known: type[torch.nn.Module]) -> str:
     """Why a module can not be captured; "" where it can."""
     name = type(module).__name__
-    if "_parameters" not in module.__dict__:  # dynamo has not run its constructor yet
+    if not {"irreps_out", "irreps_outs"} & set(module.__dict__):  # dynamo traces its constructor
         return f"{name} is constructed inside the compiled function; construct it once, outside"
     if type(module).forward is not known.forward:
         return f"{name} defines a forward of its own"
-    if any(getattr(module, hooks, None) for hooks in HOOKS):
-        return f"{name} has hooks"
-    if known is Extract and (type(module) is not Extract or len(module.irreps_outs) < 2):
+    if isinstance(module, Extract) and (type(module) is not Extract or len(module.irreps_outs) < 2):
         return f"{name} gives one output, whose form e3nn does not keep"
     return ""
 

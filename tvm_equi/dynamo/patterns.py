@@ -30,7 +30,7 @@ SUMS = {
 }
 """Functions and methods that add rows to others, also with "_" at the end, and their arguments."""
 
-VIEWS = ("expand", "expand_as", "unsqueeze", "reshape", "view")
+VIEWS = ("expand", "expand_as", "unsqueeze", "repeat", "reshape", "view")
 """How an index of rows becomes one of elements."""
 
 ZEROS = ("zeros", "new_zeros", "zeros_like")
@@ -198,7 +198,7 @@ def product_of(node: Any) -> Product | None:
     if is_convolution(kernel):
         return None
     x, y, *rest = operands
-    return Product(str(plan), x, y, rest[0] if rest else None, (node, call))  # type: ignore[arg-type]
+    return Product(str(plan), x, y, rest[0] if rest else None, (node, call))
 
 
 def is_run(node: fx.Node) -> bool:

@@ -22,7 +22,7 @@ from torch import fx
 from tvm_equi.dynamo.capture import BACKEND, install, take_reasons
 from tvm_equi.dynamo.frames import keep_out
 from tvm_equi.dynamo.fusion import Fusion, fuse
-from tvm_equi.dynamo.operations import call_operation, operation
+from tvm_equi.dynamo.operations import Blocks, call_operation, operation
 from tvm_equi.dynamo.patterns import is_run
 from tvm_equi.dynamo.report import Report, counted, tell
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, unknown_choice
@@ -34,7 +34,7 @@ OPTIONS = ("rest",)
 WHERE = "torch.compile(backend='tvm_equi')"
 
 
-def tvm_equi(
+def backend(
     module: fx.GraphModule,
     inputs: Sequence[Any],
     *,
@@ -60,7 +60,8 @@ def tvm_equi(
         return lowered.forward
     from torch._inductor.compile_fx import compile_fx
 
-    return compile_fx(lowered, list(inputs))  # type: ignore[no-any-return]
+    compiled: Any = compile_fx(lowered, list(inputs))
+    return compiled  # type: ignore[no-any-return]
 
 
 def parse_options(options: Any, mode: str | None) -> Rest:
@@ -100,7 +101,7 @@ def lower(module: fx.GraphModule, rest: Rest) -> fx.GraphModule:
         rest: for the report.
     """
     fusion = fuse(module)
-    captured = [type(operation(key)).__name__ for key in _captured(module)]
+    captured = [_kind(operation(key)) for key in _captured(module)]
     left = _left(module)
     for node in list(module.graph.nodes):
         if node.target is call_operation:
@@ -118,11 +119,16 @@ def _captured(module: fx.GraphModule) -> list[int]:
     return [node.args[0] for node in module.graph.nodes if node.target is call_operation]
 
 
+def _kind(module: torch.nn.Module) -> str:
+    """The name of e3nn's class that a captured module stands for."""
+    return "Extract" if isinstance(module, Blocks) else type(module).__name__
+
+
 def _use_module(module: fx.GraphModule, node: fx.Node) -> None:
     """Makes a node that names an operation one that calls its module, which the graph then owns."""
     key, *operands = node.args
     found = operation(key)  # type: ignore[arg-type]
-    name = f"tvm_equi_{type(found).__name__.lower()}_{key}"
+    name = f"tvm_equi_{_kind(found).lower()}_{key}"
     if not hasattr(module, name):
         module.add_submodule(name, found)
     node.op, node.target, node.args = "call_module", name, tuple(operands)
@@ -154,6 +160,7 @@ def _report(
     """What became of a graph."""
     reason = getattr(module, "compile_subgraph_reason", None)
     graph_break = reason.reason if reason is not None and reason.graph_break else ""
+    graph_break = graph_break.partition("\n")[0]  # the rest is dynamo's advice; TORCH_LOGS shows it
     return Report(
         captured=counted(captured),
         fused=tuple(fusion.fused),
@@ -165,6 +172,6 @@ def _report(
     )
 
 
-setattr(tvm_equi, BACKEND, True)
+setattr(backend, BACKEND, True)
 install()
 keep_out()
