@@ -31,6 +31,7 @@ from typing import Any
 
 import torch
 from e3nn import o3
+from e3nn.nn import Dropout, S2Activation, SO3Activation
 
 from tvm_equi.dynamo.operations import CLASSES, Decision, call_operation, decide, harmonics
 from tvm_equi.runtime.devices import DEVICE_TYPES
@@ -39,6 +40,10 @@ DTYPES = (torch.float32, torch.float64)
 
 BACKEND = "_is_tvm_equi_backend"
 """An attribute of functions that compile for this backend."""
+
+UNTRACEABLE: tuple[Any, ...] = (Dropout, S2Activation, SO3Activation)
+"""Classes of e3nn whose forward loops over irreps, of which dynamo asks the length and gets an
+error. They break the graph instead."""
 
 _left = threading.local()
 _substituted: list[Any] = []
@@ -49,6 +54,9 @@ def install() -> None:
     for known in CLASSES:
         if known.__dict__.get("__call__") is not _call:
             known.__call__ = _call  # type: ignore[method-assign]
+    for known in UNTRACEABLE:
+        if known.__dict__.get("__call__") is not _call_outside:
+            known.__call__ = _call_outside
     function: Any = o3.spherical_harmonics
     if function not in _substituted:
         _substituted.append(function)
@@ -72,6 +80,19 @@ def _call(self: Any, *args: Any, **kwargs: Any) -> Any:
                 return call_operation(decision[1], *operands)
             _note_operands(type(self).__name__)
     return torch.nn.Module.__call__(self, *args, **kwargs)
+
+
+def _call_outside(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """The call of an e3nn module that dynamo fails on, with any backend."""
+    if torch.compiler.is_dynamo_compiling() and is_captured():
+        return _outside(self, *args, **kwargs)
+    return torch.nn.Module.__call__(self, *args, **kwargs)
+
+
+@torch.compiler.disable(reason="dynamo fails on the loops over irreps of this module of e3nn")  # type: ignore[untyped-decorator]
+def _outside(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """The result of a module, outside of any graph."""
+    return torch.nn.Module.__call__(module, *args, **kwargs)
 
 
 def _has_hooks(module: torch.nn.Module) -> bool:

@@ -134,6 +134,8 @@ def operation(key: int) -> torch.nn.Module:
 def _decide(module: torch.nn.Module) -> Decision:
     """What becomes of a module that is seen for the first time."""
     known = next(known for known in CLASSES if isinstance(module, known))
+    if isinstance(module, Extract) and (type(module) is not Extract or len(module.irreps_outs) < 2):
+        return Decision("")  # whether it gives a tuple is not kept; nothing is lost
     reason = _why_left(module, known)
     if reason:
         return Decision("", reason=reason)
@@ -153,8 +155,6 @@ def _why_left(module: torch.nn.Module, known: type[torch.nn.Module]) -> str:
         return f"{name} is constructed inside the compiled function; construct it once, outside"
     if type(module).forward is not known.forward:
         return f"{name} defines a forward of its own"
-    if isinstance(module, Extract) and (type(module) is not Extract or len(module.irreps_outs) < 2):
-        return f"{name} gives one output, whose form e3nn does not keep"
     return ""
 
 
