@@ -85,11 +85,12 @@ def _call(self: Any, *args: Any, **kwargs: Any) -> Any:
 def _call_outside(self: Any, *args: Any, **kwargs: Any) -> Any:
     """The call of an e3nn module that dynamo fails on, with any backend."""
     if torch.compiler.is_dynamo_compiling() and is_captured():
+        _note_outside(type(self).__name__)
         return _outside(self, *args, **kwargs)
     return torch.nn.Module.__call__(self, *args, **kwargs)
 
 
-@torch.compiler.disable(reason="dynamo fails on the loops over irreps of this module of e3nn")  # type: ignore[untyped-decorator]
+@torch.compiler.disable(reason="dynamo fails on e3nn's loops over irreps")  # type: ignore[untyped-decorator]
 def _outside(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
     """The result of a module, outside of any graph."""
     return torch.nn.Module.__call__(module, *args, **kwargs)
@@ -176,6 +177,13 @@ def decision_about_harmonics(degrees: Any, normalize: bool, normalization: str) 
 def _note_operands(name: str) -> bool:
     """Notes that a module's operands are of a kind that kernels do not take."""
     _note(f"{name} gets operands that are not all float32 or all float64 on one device")
+    return True
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _note_outside(name: str) -> bool:
+    """Notes that a module breaks the graph."""
+    _note(f"{name} breaks the graph: dynamo fails on its loops over irreps, with any backend")
     return True
 
 

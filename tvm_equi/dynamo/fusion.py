@@ -38,6 +38,9 @@ from tvm_equi.runtime.devices import is_on_gpu
 from tvm_equi.runtime.plans import resolve
 from tvm_equi.runtime.topology import Topology
 
+READS = ("eq", "getitem", "index_select", "ne", "not_", "size")
+"""Functions and methods that do nothing but give a value."""
+
 
 class Convolution(torch.nn.Module):
     """A tensor product over edges, without weights of its own.
@@ -116,6 +119,7 @@ def fuse(module: fx.GraphModule) -> Fusion:
         module: a graph that dynamo made.
     """
     result = Fusion()
+    _remove_unread(module.graph)  # sizes that were only compared
     sorted_edges: dict[Hashable, fx.Node] = {}
     for node in list(module.graph.nodes):
         found = sum_of(node)
@@ -138,6 +142,7 @@ def fuse(module: fx.GraphModule) -> Fusion:
         _replace(module, node, found, product, gather, weights, sorted_edges)
         result.fused.append(_describe(product, weights))
     result.num_sorted = len(sorted_edges)
+    _remove_unread(module.graph)
     module.graph.lint()
     module.recompile()
     return result
@@ -152,6 +157,7 @@ def _why_left(
     if not is_zeros(found.base) or not _is_fresh(graph, node, found.base):
         return "a sum of tensor products over edges starts from values that are not fresh zeros"
     known = {node, found.base, *found.views, *product.nodes}
+    known |= set(_sizes(product, known))
     readers = {user for inner in product.nodes for user in inner.users} - known
     if not all(_counts_rows(reader) for reader in readers):
         return "a tensor product over edges is read by more than its sum"
@@ -182,6 +188,16 @@ def _counts_rows(node: fx.Node) -> bool:
     return node.op == "call_method" and node.target == "size" and node.args[1:] == (0,)
 
 
+def _sizes(product: Product, known: set[fx.Node]) -> list[fx.Node]:
+    """The nodes that ask for all sizes of a product, for its sum alone."""
+    return [
+        user
+        for inner in product.nodes
+        for user in inner.users
+        if name_of(user) == "size" and set(user.users) <= known
+    ]
+
+
 def _is_product_behind(node: fx.Node) -> bool:
     """Whether values to be summed are a product times or plus something."""
     if name_of(node) not in ("mul", "truediv", "div", "add", "sub", "to"):
@@ -206,15 +222,16 @@ def _replace(
         module.add_submodule(name, Convolution(product.plan, weights.num_hidden))
         new = graph.call_module(name, (edges, gather.rows, product.y, *weights.nodes))
     new.meta = dict(node.meta)
+    sizes = _sizes(product, {node, found.base, *found.views})
+    chain = [*found.views, found.base, *sizes, *product.nodes, *weights.replaced, product.x]
     if _is_in_place(node):
         for user in _later(graph, node, found.base):
             user.replace_input_with(found.base, new)
     node.replace_all_uses_with(new)
     graph.erase_node(node)
     for inner in product.nodes:
-        for reader in filter(_counts_rows, list(inner.users)):
+        for reader in set(filter(_counts_rows, inner.users)) - set(sizes):
             reader.replace_input_with(inner, product.y)  # which has as many rows
-    chain = [*found.views, found.base, *product.nodes, *weights.replaced, product.x]
     _erase_unread(graph, chain)
 
 
@@ -271,6 +288,15 @@ def _num_rows(graph: fx.Graph, found: Sum) -> Any:
     if name_of(found.base) != "zeros_like" and shape is not None:
         return shape[0] if isinstance(shape, (list, tuple)) else shape
     return graph.call_method("size", (found.base, 0))
+
+
+def _remove_unread(graph: fx.Graph) -> None:
+    """Removes reads that nobody wants; other nodes may do something besides their value."""
+
+    def is_kept(node: fx.Node) -> bool:
+        return name_of(node) not in READS
+
+    graph.eliminate_dead_code(is_impure_node=is_kept)
 
 
 def _erase_unread(graph: fx.Graph, nodes: list[fx.Node]) -> None:

@@ -157,8 +157,8 @@ def sum_of(node: fx.Node) -> Sum | None:
     views: tuple[fx.Node, ...] = ()
     if name != "index_add":
         index, views = _rows_of(index, values)
-    shapes = [value_of(base), value_of(values)]
-    if not _is_index(index) or any(shape is None or shape.dim() != 2 for shape in shapes):
+    columns = [_columns(base), _columns(values)]
+    if not _is_index(index) or None in columns or columns[0] != columns[1]:
         return None
     return Sum(base, index, values, views)  # type: ignore[arg-type]
 
@@ -259,6 +259,12 @@ def _is_index(node: Any) -> bool:
     """Whether a node is a list of integers."""
     value = value_of(node)
     return value is not None and value.dim() == 1 and value.dtype in INDEX_DTYPES
+
+
+def _columns(node: Any) -> Any:
+    """The columns of a matrix; None where a node is none."""
+    value = value_of(node)
+    return extent(value.shape[1]) if value is not None and value.dim() == 2 else None
 
 
 def _rows_of(index: Any, values: Any) -> tuple[Any, tuple[fx.Node, ...]]:
