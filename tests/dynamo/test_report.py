@@ -23,7 +23,7 @@ def test_text() -> None:
         "  captured: 2 Linear, 1 SphericalHarmonics",
         "  fused into convolution 3 paths, 4 -> 8 columns",
         "  edges sorted: 1 of one pair of indices each",
-        "  of e3nn, left to eager: 4 Gate operations",
+        "  of e3nn, left to eager: 4 Gate",
         "  everything else: eager",
         "  note: a first reason of test_report",
         "  graph break (not by an operation of tvm_equi): a reason of dynamo's",

@@ -135,19 +135,19 @@ def _use_module(module: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _left(module: fx.GraphModule) -> tuple[tuple[str, int], ...]:
-    """Modules of e3nn and the number of their operations in a graph that are not captured."""
-    names = []
+    """Classes of e3nn and the number of their modules that have operations in a graph."""
+    found = {}
     for node in module.graph.nodes:
         if node.op not in ("call_function", "call_method"):
             continue
         if node.target in (call_operation, operator.getitem):
             continue
         stack = node.meta.get("nn_module_stack") or {}
-        kinds = [kind for _, kind in stack.values()]
-        ours = [kind for kind in kinds if str(getattr(kind, "__module__", "")).startswith("e3nn.")]
-        if ours:
-            names.append(ours[-1].__name__)
-    return counted(names)
+        for path, (_, kind) in reversed(stack.items()):
+            if str(getattr(kind, "__module__", "")).startswith("e3nn."):
+                found[path] = kind.__name__
+                break
+    return counted(list(found.values()))
 
 
 def _report(

@@ -24,7 +24,7 @@ class Report:
         captured: (class of module, number of calls) that run on compiled kernels.
         fused: a line for each convolution.
         num_sorted: kinds of edges, each sorted once.
-        left: (class of module, number of operations) of e3nn's that run as they were.
+        left: (class, number of modules) of e3nn's of which something runs as it was.
         reasons: why something is not captured or not fused.
         rest: what runs all other operations: "eager" or "inductor".
         graph_break: why the graph ends before its function; "" where it does not.
@@ -46,7 +46,7 @@ class Report:
         if self.fused:
             lines.append(f"  edges sorted: {self.num_sorted} of one pair of indices each")
         if self.left:
-            lines.append(f"  of e3nn, left to {self.rest}: {_listed(self.left)} operations")
+            lines.append(f"  of e3nn, left to {self.rest}: {_listed(self.left)}")
         lines.append(f"  everything else: {self.rest}")
         lines += [f"  note: {reason}" for reason in self.reasons]
         if self.graph_break:
