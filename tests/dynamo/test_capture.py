@@ -10,6 +10,7 @@ import torch
 from e3nn import nn, o3
 from torch import fx
 
+import tvm_equi
 from tests.dynamo.models import float64, largest_difference, watched
 from tvm_equi.dynamo import backend, reports
 from tvm_equi.dynamo.capture import install, is_ours
@@ -89,6 +90,53 @@ def test_modules(name: str, mode: str) -> None:
     ours, theirs = ([v, *torch.autograd.grad(v, inputs, create_graph=True)] for v in values)
     assert largest_difference(ours, theirs) < TOLERANCE
     assert reports()[-1].captured
+
+
+class OwnConvolution(torch.nn.Module):
+    """Our convolution, on a ring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = tvm_equi.TensorProductConv(
+            "3x0e", "1x1o", "3x1o", [(0, 0, 0, "uvu", True)], shared_weights=False
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Sums over edges."""
+        senders = torch.arange(x.shape[0])
+        edges = torch.stack([senders, senders.flip(0)])
+        return self.conv(x[:, :3], x[:, 3:], x[:, :3].sin(), edges)
+
+
+class OwnSquare(torch.nn.Module):
+    """Our square, of some columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.square = tvm_equi.nn.TensorSquare("3x0e + 1x1o", "2x0e")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The square."""
+        return self.square(x)
+
+
+OWN: dict[str, Callable[[], torch.nn.Module]] = {
+    "linear": lambda: tvm_equi.Linear("3x0e + 1x1o", "2x0e + 1x1o", biases=True),
+    "harmonics": lambda: tvm_equi.SphericalHarmonics([2, 0, 1], True, "norm"),
+    "square": OwnSquare,
+    "convolution": OwnConvolution,
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_own_modules(name: str) -> None:
+    module = OWN[name]().double()
+    compiled = torch.compile(module, backend=backend, fullgraph=True, dynamic=True)
+    x = torch.randn(4, 3 if name == "harmonics" else 6, dtype=torch.float64, requires_grad=True)
+    values = [function(x).square().sum() for function in (compiled, module)]
+    inputs = [x, *module.parameters()]
+    ours, theirs = ([v, *torch.autograd.grad(v, inputs, create_graph=True)] for v in values)
+    assert largest_difference(ours, theirs) < TOLERANCE
 
 
 def sum_of_squares(values: Any) -> torch.Tensor:

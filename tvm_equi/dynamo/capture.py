@@ -30,8 +30,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from e3nn import o3
-from e3nn.nn import Dropout, S2Activation, SO3Activation
+from e3nn import nn, o3
 
 from tvm_equi.dynamo.operations import CLASSES, Decision, call_operation, decide, harmonics
 from tvm_equi.runtime.devices import DEVICE_TYPES
@@ -41,7 +40,11 @@ DTYPES = (torch.float32, torch.float64)
 BACKEND = "_is_tvm_equi_backend"
 """An attribute of functions that compile for this backend."""
 
-UNTRACEABLE: tuple[Any, ...] = (Dropout, S2Activation, SO3Activation)
+UNTRACEABLE: tuple[Any, ...] = tuple(
+    getattr(nn, name)
+    for name in ("Dropout", "S2Activation", "SO3Activation")
+    if hasattr(nn, name)  # old versions do not have all
+)
 """Classes of e3nn whose forward loops over irreps, of which dynamo asks the length and gets an
 error. They break the graph instead."""
 
