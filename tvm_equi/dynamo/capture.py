@@ -42,8 +42,9 @@ BACKEND = "_is_tvm_equi_backend"
 
 UNTRACEABLE: tuple[Any, ...] = tuple(
     getattr(nn, name)
-    for name in ("Dropout", "S2Activation", "SO3Activation")
+    for name in ("Dropout", "S2Activation", "SO3Activation", "BatchNorm")
     if hasattr(nn, name)  # old versions do not have all
+    and "irs" not in getattr(nn, name).forward.__code__.co_names  # BatchNorm since e3nn 0.6
 )
 """Classes of e3nn whose forward loops over irreps, of which dynamo asks the length and gets an
 error. They break the graph instead."""
@@ -57,6 +58,8 @@ def install() -> None:
     for known in CLASSES:
         if known.__dict__.get("__call__") is not _call:
             known.__call__ = _call  # type: ignore[method-assign]
+    if nn.Activation.__dict__.get("__call__") is not _call_activation:
+        nn.Activation.__call__ = _call_activation
     for known in UNTRACEABLE:
         if known.__dict__.get("__call__") is not _call_outside:
             known.__call__ = _call_outside
@@ -83,6 +86,17 @@ def _call(self: Any, *args: Any, **kwargs: Any) -> Any:
                 return call_operation(decision[1], *operands)
             _note_operands(type(self).__name__)
     return torch.nn.Module.__call__(self, *args, **kwargs)
+
+
+def _call_activation(self: Any, features: torch.Tensor, dim: int = -1) -> Any:
+    """The call of e3nn's `Activation`, which before e3nn 0.6 loops over irreps, too."""
+    if not torch.compiler.is_dynamo_compiling() or not is_captured() or _has_hooks(self):
+        return torch.nn.Module.__call__(self, features, dim)
+    parts = []
+    for (start, size), act in zip(blocks_of(self), self.acts, strict=True):
+        part = features.narrow(dim, start, size)
+        parts.append(part if act is None else act(part))
+    return torch.cat(parts, dim=dim) if parts else torch.zeros_like(features)
 
 
 def _call_outside(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -174,6 +188,13 @@ def decision_about_harmonics(degrees: Any, normalize: bool, normalization: str) 
     if found.reason:
         _note(found.reason)
     return found.kind, found.key
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def blocks_of(module: Any) -> tuple[tuple[int, int], ...]:
+    """(start, size) of each irrep of a module's input, as constants."""
+    slices = module.irreps_in.slices()
+    return tuple((block.start, block.stop - block.start) for block in slices)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
