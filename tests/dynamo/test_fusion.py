@@ -1,5 +1,6 @@
 """Products between a gather and a sum become convolutions; others stay, with a reason."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 from e3nn import o3
 from torch import fx
+from torch._dynamo.backends.registry import lookup_backend
 
 import tvm_equi
 from tests.dynamo.models import convolutions, float64, largest_difference, watched
-from tvm_equi.dynamo import reports
+from tvm_equi.dynamo import backend, reports
+from tvm_equi.dynamo.entry import lower
 from tvm_equi.dynamo.fusion import edges_of
 from tvm_equi.errors import IndexRangeError
 from tvm_equi.runtime.topology import Topology
@@ -147,6 +150,22 @@ def test_no_value_of_all_edges_and_paths() -> None:
             derivatives(function, layer, given)
         kept[name] = keep.columns
     assert kept["ours"] <= layer.tp.weight_numel == 10 < kept["e3nn"]
+
+
+def test_under_aot_autograd() -> None:
+    layer, given, graphs = made(o3.TensorProduct, plain), inputs(), list[fx.GraphModule]()
+
+    @functools.wraps(backend)
+    def ahead_of_time(module: fx.GraphModule, inputs: Any) -> Any:
+        graphs.append(lower(module, "inductor"))
+        return lookup_backend("aot_eager")(module, inputs)
+
+    compiled = torch.compile(layer, backend=ahead_of_time, fullgraph=True, dynamic=True)
+    wrt = [given[name] for name in INPUTS] + list(layer.parameters())
+    values = [function(**given) for function in (compiled, layer)]
+    ours, theirs = ([v, *torch.autograd.grad(v.square().sum(), wrt)] for v in values)
+    assert largest_difference(ours, theirs) < TOLERANCE
+    assert len(convolutions(graphs[0])) == 1
 
 
 class Kept:

@@ -18,6 +18,9 @@ so, and not otherwise:
 - A backend's `backend_ctx_ctor`, which would tell when this one runs, is lost in the wrapper that
   `torch.compile` makes (torch 2.13), and callbacks at the start of compilation are lost by
   `torch._dynamo.reset`.
+- `Activation` loops over irreps in old versions of e3nn, and some other classes do in all: dynamo
+  asks for the length of an irrep, which is an error, with any backend. The first is traced in other
+  words, the others break the graph and run as they are.
 - Modules are no part of the graph: an operation has no weights (`operations`), and its node gets
   those of e3nn's module as dynamo reads them, with its guards. So it does no harm to replace a
   parameter, load a state dict by assignment, or call the model through `torch.func`.
