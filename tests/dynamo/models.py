@@ -12,7 +12,7 @@ from torch import fx
 
 from tvm_equi.demo.model import ReferenceModel, Settings
 from tvm_equi.dynamo import backend
-from tvm_equi.dynamo.fusion import Convolution
+from tvm_equi.dynamo.convolution import Convolution
 
 Batch = dict[str, torch.Tensor]
 SIZES = ((5, 12), (7, 30), (9, 17))

@@ -13,10 +13,9 @@ from torch._dynamo.backends.registry import lookup_backend
 import tvm_equi
 from tests.dynamo.models import convolutions, float64, largest_difference, watched
 from tvm_equi.dynamo import backend, reports
+from tvm_equi.dynamo.convolution import edges_of
 from tvm_equi.dynamo.entry import lower
-from tvm_equi.dynamo.fusion import edges_of
 from tvm_equi.errors import IndexRangeError
-from tvm_equi.runtime.topology import Topology
 
 TOLERANCE = 1e-10
 NODES, EDGES = 5, 40
@@ -85,11 +84,27 @@ def two_layers(layer: Any, x: Any, y: Any, w: Any, senders: Any, receivers: Any)
     return first + plain(layer, x + 1, y, w, pairs[0], pairs[1])
 
 
+def radial_changed(layer: Any, x: Any, y: Any, w: Any, senders: Any, receivers: Any) -> Any:
+    """Something is changed after weights are computed, which therefore stay where they are."""
+    x = (x + 0).mul_(2)
+    return plain(layer, x, y, w, senders, receivers)
+
+
+def indices_changed(layer: Any, x: Any, y: Any, w: Any, senders: Any, receivers: Any) -> Any:
+    """Indices that are changed are other edges; zeros by the size of something."""
+    senders = senders + 0
+    first = plain(layer, x, y, w, senders, receivers)
+    senders.add_(1).remainder_(NODES)
+    messages = layer.tp(x[senders], y, w)
+    return first + torch.zeros(first.size(), dtype=x.dtype).index_add(0, receivers, messages)
+
+
 FUSED: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     "plain": (plain, 1),
     "in place": (in_place, 1),
     "weights twice": (weights_twice, 1),
     "two layers": (two_layers, 2),
+    "radial changed": (radial_changed, 1),
 }
 
 
@@ -127,7 +142,7 @@ def test_fused(name: str, product: Any) -> None:
     assert largest_difference(ours, theirs) < TOLERANCE
     found = convolutions(graphs[0])
     assert len(found) == count
-    assert all(module.num_hidden == (0 if "twice" in name or count == 2 else 3) for module in found)
+    assert all(module.num_hidden == (3 if name in ("plain", "in place") else 0) for module in found)
     targets = [node.target for node in graphs[0].graph.nodes]
     assert targets.count(edges_of) == 1
     assert not {"index_add", "scatter_add_", "index_select"} & set(map(str, targets))
@@ -150,6 +165,15 @@ def test_no_value_of_all_edges_and_paths() -> None:
             derivatives(function, layer, given)
         kept[name] = keep.columns
     assert kept["ours"] <= layer.tp.weight_numel == 10 < kept["e3nn"]
+
+
+def test_indices_changed() -> None:
+    layer, given = made(o3.TensorProduct, indices_changed), inputs()
+    options = {"rest": "eager"}
+    compiled = torch.compile(layer, backend=backend, fullgraph=True, dynamic=True, options=options)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(**given), layer(**given), rtol=0, atol=TOLERANCE)
+    assert (len(reports()[-1].fused), reports()[-1].num_sorted) == (2, 2)
 
 
 def test_under_aot_autograd() -> None:
@@ -210,12 +234,26 @@ def mixed_indices(layer: Any, x: Any, y: Any, w: Any, senders: Any, receivers: A
     return x.new_zeros(x.shape[0], 26).index_add(0, receivers, messages)
 
 
+def changed(layer: Any, x: Any, y: Any, w: Any, senders: Any, receivers: Any) -> torch.Tensor:
+    x = x + 0
+    messages = layer.tp(x[senders], y, w)
+    x.mul_(2)
+    return x.new_zeros(x.shape[0], 26).index_add(0, receivers, messages)
+
+
+def of_another_dtype(layer: Any, x: Any, y: Any, w: Any, senders: Any, receivers: Any) -> Any:
+    messages = layer.tp(x[senders], y, w)
+    return torch.zeros(x.shape[0], 26).index_add(0, receivers, messages.float()).double()
+
+
 LEFT: dict[str, tuple[Callable[..., torch.Tensor], str]] = {
     "scaled": (scaled, "changed before it is summed"),
     "from values": (from_values, "starts from values that are not fresh zeros"),
     "kept": (kept, "read by more than its sum"),
     "of edges": (of_edges, r"does not take x[senders] as its first operand"),
     "seen before": (seen_before, "starts from values that are not fresh zeros"),
+    "changed": (changed, "changed in place between a gather and the sum"),
+    "of another dtype": (of_another_dtype, "changed before it is summed"),
     "mixed indices": (mixed_indices, "senders and receivers have different dtypes"),
 }
 
@@ -236,9 +274,3 @@ def test_indices_out_of_range() -> None:
     compiled = torch.compile(layer, backend=watched([]), fullgraph=True, dynamic=True)
     with pytest.raises(IndexRangeError, match=r"receivers \(row 1\) from 0 to 4, got 0 to 5"):
         compiled(**given | {"receivers": torch.arange(EDGES) % 6})
-
-
-def test_edges_of() -> None:
-    edges = edges_of(torch.tensor([0, 1]), torch.tensor([2, 2]), 2, 3)
-    assert isinstance(edges, Topology)
-    assert (edges.num_edges, edges.num_senders, edges.num_receivers) == (2, 2, 3)

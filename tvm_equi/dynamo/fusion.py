@@ -20,81 +20,27 @@ from typing import Any
 import torch
 from torch import fx
 
+from tvm_equi.dynamo.convolution import Convolution, edges_of
 from tvm_equi.dynamo.patterns import (
+    INDEX_DTYPES,
     Gather,
     Product,
     Sum,
     extent,
     gather_of,
     identity,
+    is_in_place,
     is_zeros,
     name_of,
     product_of,
     sum_of,
     value_of,
 )
-from tvm_equi.nn.stages import radial_blocks, run_stages, stage_plans
 from tvm_equi.runtime.devices import is_on_gpu
 from tvm_equi.runtime.plans import resolve
-from tvm_equi.runtime.topology import Topology
 
 READS = ("eq", "getitem", "index_select", "ne", "not_", "size")
 """Functions and methods that do nothing but give a value."""
-
-
-class Convolution(torch.nn.Module):
-    """A tensor product over edges, without weights of its own.
-
-    Args:
-        product: plan of the tensor product.
-        num_hidden: radial features from which weights are computed inside; 0 for none.
-    """
-
-    def __init__(self, product: str, num_hidden: int) -> None:
-        super().__init__()
-        kernel = resolve(product)
-        self.plans = stage_plans(product, num_hidden)
-        self.num_hidden = num_hidden
-        self.has_weights = "w" in kernel.inputs
-        self.sizes = (
-            [segment.size for segment in kernel.operand("w").segments] if num_hidden else []
-        )
-
-    def forward(
-        self, edges: Topology, x: torch.Tensor, y: torch.Tensor, *weights: torch.Tensor
-    ) -> torch.Tensor:
-        """The sums, [receivers, columns].
-
-        Args:
-            edges: of the graph.
-            x: [senders, columns].
-            y: [edges, columns].
-            *weights: one tensor, or radial features and the matrix that makes weights of them.
-        """
-        values = {"x": x, "y": y}
-        if self.num_hidden:
-            radial, last = weights
-            values |= {"radial": radial, "last": radial_blocks(last, self.sizes)}
-        elif weights:
-            values["w"] = weights[0]
-        return run_stages(self.plans, values, edges)
-
-
-def edges_of(
-    senders: torch.Tensor, receivers: torch.Tensor, num_senders: int, num_receivers: int
-) -> Topology:
-    """The edges of a graph, to be sorted once for all convolutions over them.
-
-    Args:
-        senders: [edges].
-        receivers: [edges].
-        num_senders: the number of nodes that senders are of.
-        num_receivers: the number of nodes that receivers are of.
-
-    Raises:
-        IndexRangeError: an index is negative, or not below the number of nodes.
-    """
-    return Topology(torch.stack([senders, receivers]), (num_senders, num_receivers))
 
 
 @dataclass(slots=True)
@@ -138,7 +84,7 @@ def fuse(module: fx.GraphModule) -> Fusion:
         if reason or gather is None:
             result.left.append(reason)
             continue
-        weights = _weights(product)
+        weights = _weights(module.graph, node, product)
         _replace(module, node, found, product, gather, weights, sorted_edges)
         result.fused.append(_describe(product, weights))
     result.num_sorted = len(sorted_edges)
@@ -164,17 +110,21 @@ def _why_left(
     senders, receivers = value_of(gather.index), value_of(found.index)
     if senders is None or receivers is None or senders.dtype != receivers.dtype:
         return "senders and receivers have different dtypes"
+    if _is_changed_between(graph, product.x, node):
+        return "values are changed in place between a gather and the sum of its products"
     return ""
+
+
+def _is_changed_between(graph: fx.Graph, first: fx.Node, last: fx.Node) -> bool:
+    """Whether anything is changed in place between two nodes, so that reads can not be moved."""
+    order = list(graph.nodes)
+    return any(map(is_in_place, order[order.index(first) : order.index(last)]))
 
 
 def _is_fresh(graph: fx.Graph, node: fx.Node, base: fx.Node) -> bool:
     """Whether a sum is the first to read what it adds to, and the last where it is a new tensor."""
     others = set(base.users) - {node}
-    return not others or (_is_in_place(node) and others == _later(graph, node, base))
-
-
-def _is_in_place(node: fx.Node) -> bool:
-    return name_of(node).endswith("_")
+    return not others or (is_in_place(node) and others == _later(graph, node, base))
 
 
 def _later(graph: fx.Graph, node: fx.Node, base: fx.Node) -> set[fx.Node]:
@@ -200,7 +150,7 @@ def _sizes(product: Product, known: set[fx.Node]) -> list[fx.Node]:
 
 def _is_product_behind(node: fx.Node) -> bool:
     """Whether values to be summed are a product times or plus something."""
-    if name_of(node) not in ("mul", "truediv", "div", "add", "sub", "to"):
+    if name_of(node) not in ("mul", "truediv", "div", "add", "sub", "to", "float", "double"):
         return False
     return any(product_of(argument) is not None for argument in node.all_input_nodes)
 
@@ -217,14 +167,14 @@ def _replace(
     """Puts a convolution in the place of a sum, and removes what nobody reads any more."""
     graph = module.graph
     with graph.inserting_before(node):
-        edges = _edges(graph, gather, found, sorted_edges)
+        edges = _edges(graph, node, gather, found, sorted_edges)
         name = f"tvm_equi_convolution_{sum(1 for _ in module.named_children())}"
         module.add_submodule(name, Convolution(product.plan, weights.num_hidden))
         new = graph.call_module(name, (edges, gather.rows, product.y, *weights.nodes))
     new.meta = dict(node.meta)
     sizes = _sizes(product, {node, found.base, *found.views})
     chain = [*found.views, found.base, *sizes, *product.nodes, *weights.replaced, product.x]
-    if _is_in_place(node):
+    if is_in_place(node):
         for user in _later(graph, node, found.base):
             user.replace_input_with(found.base, new)
     node.replace_all_uses_with(new)
@@ -244,7 +194,7 @@ class _Weights:
     replaced: tuple[fx.Node, ...]
 
 
-def _weights(product: Product) -> _Weights:
+def _weights(graph: fx.Graph, node: fx.Node, product: Product) -> _Weights:
     """Weights as they are, or what multiplies to them where that is all that they are for."""
     w = product.w
     if w is None:
@@ -255,7 +205,7 @@ def _weights(product: Product) -> _Weights:
     )
     if not is_product or len(w.args) != 2 or w.kwargs or set(w.users) != {product.nodes[-1]}:
         return plain
-    if resolve(product.plan).operand("w").rows != "row":
+    if resolve(product.plan).operand("w").rows != "row" or _is_changed_between(graph, w, node):
         return plain
     radial, last = (value_of(argument) for argument in w.args)
     if radial is None or last is None or (radial.dim(), last.dim()) != (2, 2):
@@ -267,12 +217,17 @@ def _weights(product: Product) -> _Weights:
 
 
 def _edges(
-    graph: fx.Graph, gather: Gather, found: Sum, sorted_edges: dict[Hashable, fx.Node]
+    graph: fx.Graph,
+    node: fx.Node,
+    gather: Gather,
+    found: Sum,
+    sorted_edges: dict[Hashable, fx.Node],
 ) -> fx.Node:
     """The node that sorts the edges, made where there is none yet."""
     rows, base = value_of(gather.rows), value_of(found.base)
     counts = tuple(str(extent(value.shape[0])) for value in (rows, base) if value is not None)
-    key = (identity(gather.index), identity(found.index), counts)
+    changes = _changes_of_indices(graph, node)
+    key = (identity(gather.index), identity(found.index), counts, changes)
     if key not in sorted_edges:
         num_senders = graph.call_method("size", (gather.rows, 0))
         sorted_edges[key] = graph.call_function(
@@ -281,12 +236,22 @@ def _edges(
     return sorted_edges[key]
 
 
+def _changes_of_indices(graph: fx.Graph, last: fx.Node) -> int:
+    """The number of times that integers are changed in place before a node."""
+    order = list(graph.nodes)
+    changed = [n.args[0] for n in order[: order.index(last)] if is_in_place(n) and n.args]
+    values = [value_of(node) for node in changed]
+    return sum(value is not None and value.dtype in INDEX_DTYPES for value in values)
+
+
 def _num_rows(graph: fx.Graph, found: Sum) -> Any:
     """The number of receivers, from the arguments of the zeros where they say it."""
     arguments = list(found.base.args[found.base.op == "call_method" :])
     shape = arguments[0] if arguments else found.base.kwargs.get("size")
-    if name_of(found.base) != "zeros_like" and shape is not None:
-        return shape[0] if isinstance(shape, (list, tuple)) else shape
+    size = shape[0] if isinstance(shape, (list, tuple)) and shape else shape
+    kind = size.meta.get("example_value") if isinstance(size, fx.Node) else size
+    if name_of(found.base) != "zeros_like" and isinstance(kind, (int, torch.SymInt)):
+        return size
     return graph.call_method("size", (found.base, 0))
 
 

@@ -157,10 +157,20 @@ def sum_of(node: fx.Node) -> Sum | None:
     views: tuple[fx.Node, ...] = ()
     if name != "index_add":
         index, views = _rows_of(index, values)
-    columns = [_columns(base), _columns(values)]
-    if not _is_index(index) or None in columns or columns[0] != columns[1]:
+    kinds = [_kind(base), _kind(values)]
+    if not _is_index(index) or None in kinds or kinds[0] != kinds[1]:
         return None
     return Sum(base, index, values, views)  # type: ignore[arg-type]
+
+
+def is_in_place(node: fx.Node) -> bool:
+    """Whether a node changes a value that exists.
+
+    Args:
+        node: to look at.
+    """
+    name = name_of(node)
+    return name == "setitem" or name.endswith("_") or "out" in node.kwargs
 
 
 def is_zeros(node: fx.Node) -> bool:
@@ -261,10 +271,10 @@ def _is_index(node: Any) -> bool:
     return value is not None and value.dim() == 1 and value.dtype in INDEX_DTYPES
 
 
-def _columns(node: Any) -> Any:
-    """The columns of a matrix; None where a node is none."""
+def _kind(node: Any) -> Any:
+    """The columns and dtype of a matrix; None where a node is none."""
     value = value_of(node)
-    return extent(value.shape[1]) if value is not None and value.dim() == 2 else None
+    return (extent(value.shape[1]), value.dtype) if value is not None and value.dim() == 2 else None
 
 
 def _rows_of(index: Any, values: Any) -> tuple[Any, tuple[fx.Node, ...]]:
