@@ -256,7 +256,7 @@ class TensorProduct(WeightedModule):
         batches = [tensor.shape[:-1] for tensor in rows]
         batch: Sequence[int] = batches[0]
         is_flat = len(batch) == 1
-        if batches.count(batches[0]) != len(batches):
+        if any(other != batch for other in batches[1:]):  # `count` is beyond torch.compile
             is_flat = False
             batch = broadcast_batch(where, list(zip(names, batches, strict=True)))
         if self._plan is None:
