@@ -4,7 +4,7 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-gpu-schedules lint bench clean
+.PHONY: demo test test-gpu-schedules test-nequip lint bench clean
 
 demo: .venv/.installed
 	$(BIN)/tvm-equi demo
@@ -16,6 +16,10 @@ test: .venv/.installed
 # apt-get install pocl-opencl-icd ocl-icd-libopencl1 oclgrind
 test-gpu-schedules: .venv/.installed
 	TVM_EQUI_REQUIRE_OPENCL=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m gpu_schedules tests/gpu_schedules
+
+# nequip, allegro and sevenn, in an environment of their own, against the adapters.
+test-nequip: .venv-nequip/.installed
+	.venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) tests/models/nequip
 
 lint: .venv/.installed
 	$(BIN)/ruff check
@@ -38,6 +42,15 @@ bench: .venv/.installed
 	$(PIP) --editable '.[dev]' --constraint constraints.txt
 	touch $@
 
+# The packages of .venv serve here too: torch and tvm are not installed twice.
+.venv-nequip/.installed: .venv/.installed tests/models/nequip/requirements.txt
+	$(PYTHON) -m venv .venv-nequip
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		> "$$(.venv-nequip/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
+	.venv-nequip/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--requirement tests/models/nequip/requirements.txt
+	touch $@
+
 clean:
-	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .venv-nequip .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tvm_equi.models.change import Change, Rule
-from tvm_equi.models.shared_topology import SharedTopology
+from tvm_equi.models.shared_topology import shared_topology
 from tvm_equi.nn.convolution import TensorProductConv
 
 MODIFIER = "enable_TVM"
@@ -29,13 +29,12 @@ class CompiledScatter(torch.nn.Module):
 
     Args:
         scatter: the module of nequip whose tensor product to use, and whose state to keep.
-        edges: shared with the other layers of the model; by default its own.
     """
 
     # What nequip imports before it loads a model that was compiled ahead of time.
     _nequip_custom_ops_libs = ("tvm_equi.runtime.convolution",)
 
-    def __init__(self, scatter: Any, edges: SharedTopology | None = None) -> None:
+    def __init__(self, scatter: Any) -> None:
         super().__init__()
         self.feature_irreps_in = scatter.feature_irreps_in
         self.irreps_edge_attr = scatter.irreps_edge_attr
@@ -43,7 +42,6 @@ class CompiledScatter(torch.nn.Module):
         self.instructions = scatter.instructions
         self.model_dtype = scatter.model_dtype
         self.tp = scatter.tp  # for its state, as nequip's own accelerators keep it
-        self._edges = SharedTopology() if edges is None else edges
         # In a tuple, so that it adds nothing to the state dict.
         self._convolutions = (TensorProductConv.from_e3nn(scatter.tp),)
         self.train(scatter.training)
@@ -69,7 +67,7 @@ class CompiledScatter(torch.nn.Module):
             [nodes, irreps_mid.dim], in the dtype of the model whatever autocast made of inputs.
         """
         dtype = self.model_dtype
-        topology = self._edges.of(edge_src, edge_dst, x.shape[0])
+        topology = shared_topology(edge_src, edge_dst, x.shape[0])
         (convolution,) = self._convolutions
         found: torch.Tensor = convolution(
             x.to(dtype), edge_attr.to(dtype), edge_weight.to(dtype), topology
@@ -100,29 +98,22 @@ def accelerate_scatters(model: torch.nn.Module) -> torch.nn.Module:
     Returns:
         The model.
     """
-    edges = SharedTopology()
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if is_scatter(child):
-                setattr(parent, name, CompiledScatter(child, edges))
+                setattr(parent, name, CompiledScatter(child))
     return model
 
 
-class ScatterRule:
-    """The rule for nequip's convolutions; the layers of one model share their topologies."""
+def fuse(module: torch.nn.Module) -> Change | None:
+    """The rule for nequip's convolutions.
 
-    def __init__(self) -> None:
-        self._edges = SharedTopology()
-
-    def __call__(self, module: torch.nn.Module) -> Change | None:
-        """What becomes of a module.
-
-        Args:
-            module: any.
-        """
-        if not is_scatter(module):
-            return None
-        return Change(CompiledScatter(module, self._edges), "fused", "tvm_equi TensorProductConv")
+    Args:
+        module: any.
+    """
+    if not is_scatter(module):
+        return None
+    return Change(CompiledScatter(module), "fused", "tvm_equi TensorProductConv")
 
 
 def enable_tvm(cls: type[torch.nn.Module], model: torch.nn.Module) -> torch.nn.Module:
@@ -157,7 +148,7 @@ def register() -> None:
     utilities.get_all_modifiers = get_all_modifiers
 
 
-RULES: tuple[Rule, ...] = (ScatterRule(),)
+RULES: tuple[Rule, ...] = (fuse,)
 
 if importlib.util.find_spec("nequip") is not None:
     register()

@@ -1,156 +1,73 @@
-"""One topology for all layers of a model.
+"""One topology for all layers of a model, where the model is traced too.
 
-In: senders and receivers of the edges, as each layer gets them. Out: the topology of the last edges
-as long as they are the same, so that edges are sorted once a list of neighbours. While a model is
-traced, layers share it if they slice the same tensor.
+In: senders and receivers of the edges, as each layer gets them. Out: their topology. Outside of a
+trace the cache of topologies knows them again; inside, where memory and values do not exist, edges
+are known to be the same if layers slice them out of the same tensor.
 """
 
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from tvm_equi.runtime.devices import is_on_gpu
 from tvm_equi.runtime.topology import Topology
+from tvm_equi.runtime.topology_cache import topology_for
 
-Count: TypeAlias = "int | torch.SymInt"
 
-
-@dataclass(frozen=True, slots=True)
-class _Last:
-    """The topology of edges that were given, and how to know them again.
+class _Traced(NamedTuple):
+    """The topology that was traced last.
 
     Args:
+        base: the tensor that senders and receivers are views of.
+        places: where in it.
         topology: of these edges.
-        versions: numbers of changes in place that senders and receivers had had; None where torch
-            does not count them.
-        storages: what these tensors lay on. Holding them keeps their addresses from being reused.
-        places: where on it.
     """
 
-    topology: Topology
-    versions: tuple[int, ...] | None
-    storages: tuple[torch.UntypedStorage, ...]
+    base: weakref.ref[torch.Tensor]
     places: tuple[Any, ...]
+    topology: Topology
 
 
-class SharedTopology:
-    """Makes topologies, and gives the last one again for the same edges.
+_LAST: list[_Traced] = []
 
-    Values are compared on the CPU. On a GPU, which would have to be waited for, edges are the same
-    if they are the same memory, unchanged since.
+
+def shared_topology(senders: torch.Tensor, receivers: torch.Tensor, num_nodes: int) -> Topology:
+    """The topology of edges between nodes of one kind.
+
+    Args:
+        senders: integers [edges].
+        receivers: integers [edges].
+        num_nodes: of both ends.
+
+    Raises:
+        ArgumentError: a wrong shape or device.
+        IndexRangeError: an index is negative, or not below the number of nodes.
     """
-
-    def __init__(self) -> None:
-        self._last: _Last | None = None
-        self._traced: tuple[weakref.ref[torch.Tensor], tuple[Any, ...], Topology] | None = None
-
-    def of(self, senders: torch.Tensor, receivers: torch.Tensor, num_nodes: Count) -> Topology:
-        """The topology of edges.
-
-        Args:
-            senders: integers [edges].
-            receivers: integers [edges].
-            num_nodes: of both ends.
-
-        Raises:
-            ArgumentError: a wrong shape or device.
-            IndexRangeError: an index is negative, or not below the number of nodes.
-        """
-        if torch.compiler.is_compiling() or not (_is_plain(senders) and _is_plain(receivers)):
-            return self._of_traced(senders, receivers, num_nodes)
-        last = self._last
-        if last is not None and _are_same(last, senders, receivers, num_nodes):
+    base = senders._base if _is_traced(senders) else None
+    if base is None or receivers._base is not base:
+        return topology_for(senders, receivers, num_nodes, num_nodes)
+    places = (num_nodes, *_place(senders), *_place(receivers))
+    for last in _LAST:
+        pairs = zip(places, last.places, strict=True)
+        if last.base() is base and all(_is_equal(*pair) for pair in pairs):
             return last.topology
-        topology = _topology(senders, receivers, num_nodes)
-        both = (senders, receivers)
-        self._last = _Last(
-            topology,
-            _versions(both),
-            tuple(tensor.untyped_storage() for tensor in both),
-            _places(both),
-        )
-        return topology
-
-    def _of_traced(
-        self, senders: torch.Tensor, receivers: torch.Tensor, num_nodes: Count
-    ) -> Topology:
-        """The topology in a graph that is being traced, where values are not known."""
-        base = senders._base
-        if torch.compiler.is_compiling() or base is None or receivers._base is not base:
-            return _topology(senders, receivers, num_nodes)
-        places = _places((senders, receivers))
-        if self._traced is not None:
-            known, known_places, topology = self._traced
-            if (
-                known() is base
-                and all(_is_equal(a, b) for a, b in zip(places, known_places, strict=True))
-                and _is_equal(num_nodes, topology.num_senders)
-            ):
-                return topology
-        topology = _topology(senders, receivers, num_nodes)
-        self._traced = (weakref.ref(base), places, topology)
-        return topology
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> SharedTopology:
-        """A new one: what is remembered belongs to a call."""
-        copy = memo[id(self)] = SharedTopology()
-        return copy
-
-    def __reduce__(self) -> tuple[type[SharedTopology], tuple[()]]:
-        """The same for what is stored."""
-        return SharedTopology, ()
+    topology = topology_for(senders, receivers, num_nodes, num_nodes)
+    # Nothing of a trace is kept when its tensors are gone.
+    _LAST[:] = [_Traced(weakref.ref(base, lambda _: _LAST.clear()), places, topology)]
+    return topology
 
 
-def _topology(senders: torch.Tensor, receivers: torch.Tensor, num_nodes: Any) -> Topology:
-    return Topology(torch.stack([senders, receivers]), (num_nodes, num_nodes))
+def _is_traced(tensor: torch.Tensor) -> bool:
+    """Whether `make_fx` or an export runs; torch.compile sees through this module by itself."""
+    return torch._C._len_torch_dispatch_stack() > 0 and not torch.compiler.is_dynamo_compiling()
 
 
-def _is_plain(tensor: torch.Tensor) -> bool:
-    """Whether a tensor holds values, and nothing watches the dispatcher."""
-    return type(tensor) is torch.Tensor and torch._C._len_torch_dispatch_stack() == 0
-
-
-def _are_same(
-    last: _Last, senders: torch.Tensor, receivers: torch.Tensor, num_nodes: Count
-) -> bool:
-    """Whether edges are those of a topology."""
-    topology, both = last.topology, (senders, receivers)
-    if topology.device != senders.device or topology.num_senders != num_nodes:
-        return False
-    if not is_on_gpu(senders):
-        rows = zip(topology.edge_index, both, strict=True)
-        return all(
-            known.shape == tensor.shape and known.equal(tensor.long()) for known, tensor in rows
-        )
-    return (
-        last.versions is not None
-        and last.versions == _versions(both)
-        and last.places == _places(both)
-        and all(
-            known.data_ptr() == tensor.untyped_storage().data_ptr()
-            for known, tensor in zip(last.storages, both, strict=True)
-        )
-    )
-
-
-def _versions(tensors: tuple[torch.Tensor, ...]) -> tuple[int, ...] | None:
-    if any(tensor.is_inference() for tensor in tensors):
-        return None
-    return tuple(tensor._version for tensor in tensors)
-
-
-def _places(tensors: tuple[torch.Tensor, ...]) -> tuple[Any, ...]:
-    """Where tensors lie on their storages."""
-    return tuple(
-        number
-        for tensor in tensors
-        for number in (tensor.storage_offset(), tensor.stride(0), tensor.shape[0])
-    )
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Where a vector lies in its base."""
+    return tensor.storage_offset(), tensor.stride(0), tensor.shape[0]
 
 
 def _is_equal(first: Any, second: Any) -> bool:
