@@ -1,4 +1,4 @@
-"""Tests with nequip, allegro and sevenn, which have an environment of their own: `make test-nequip`."""
+"""Tests with nequip, allegro and sevenn, in an environment of their own: `make test-nequip`."""
 
 import importlib.util
 from pathlib import Path

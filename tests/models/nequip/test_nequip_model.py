@@ -7,18 +7,16 @@ import pytest
 import torch
 from hydra.utils import get_method
 from nequip.data import AtomicDataDict
-from nequip.model.modify_utils import get_all_modifiers
 from nequip.nn._tp_scatter_base import TensorProductScatter
 from nequip.utils.unittests.model_tests_basic import EnergyModelTestsMixin
 from nequip.utils.unittests.utils import compare_output_and_gradients
 
-from tests.nn.conv_reference import largest_error
 from tests.models.nequip.vendor.nequip_model import (
     minimal_config1,
-    minimal_config2,
     minimal_config3,
     minimal_config4,
 )
+from tests.nn.conv_reference import largest_error
 from tvm_equi.models.nequip import MODIFIER, CompiledScatter
 
 MODIFY = "nequip.model.modify"
