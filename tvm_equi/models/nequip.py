@@ -9,19 +9,17 @@ Refused: a tensor product that no kernel serves.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from typing import Any
 
 import torch
 
 from tvm_equi.models.change import Change, Rule
+from tvm_equi.models.nequip_modifier import Place, add_modifier, replace
 from tvm_equi.models.shared_topology import shared_topology
 from tvm_equi.nn.convolution import TensorProductConv
 
 MODIFIER = "enable_TVM"
-SCATTER = "nequip.nn._tp_scatter_base"
-"""Where nequip defines `TensorProductScatter`; the end of the name in a package."""
+SCATTER = Place("nequip", "nequip.nn._tp_scatter_base", "TensorProductScatter")
 
 
 class CompiledScatter(torch.nn.Module):
@@ -79,16 +77,6 @@ class CompiledScatter(torch.nn.Module):
         return str(self._convolutions[0])
 
 
-def is_scatter(module: torch.nn.Module) -> bool:
-    """Whether a module is nequip's `TensorProductScatter`, of the installed nequip or of a package.
-
-    Args:
-        module: any.
-    """
-    kind = type(module)
-    return kind.__name__ == "TensorProductScatter" and kind.__module__.endswith(SCATTER)
-
-
 def accelerate_scatters(model: torch.nn.Module) -> torch.nn.Module:
     """Puts a `CompiledScatter` in the place of each `TensorProductScatter`, in place.
 
@@ -98,11 +86,7 @@ def accelerate_scatters(model: torch.nn.Module) -> torch.nn.Module:
     Returns:
         The model.
     """
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if is_scatter(child):
-                setattr(parent, name, CompiledScatter(child))
-    return model
+    return replace(model, SCATTER, CompiledScatter)
 
 
 def fuse(module: torch.nn.Module) -> Change | None:
@@ -111,7 +95,7 @@ def fuse(module: torch.nn.Module) -> Change | None:
     Args:
         module: any.
     """
-    if not is_scatter(module):
+    if not SCATTER.has(module):
         return None
     return Change(CompiledScatter(module), "fused", "tvm_equi TensorProductConv")
 
@@ -121,34 +105,6 @@ def enable_tvm(cls: type[torch.nn.Module], model: torch.nn.Module) -> torch.nn.M
     return accelerate_scatters(model)
 
 
-def register() -> None:
-    """Gives nequip's class the modifier, and classes that come out of packages too.
-
-    These are other classes than the installed one, so that they get it when nequip looks for the
-    modifiers of a model.
-    """
-    modifiers = importlib.import_module("nequip.nn.model_modifier_utils")
-    utilities: Any = importlib.import_module("nequip.model.modify_utils")
-    decorate = modifiers.model_modifier(
-        persistent=False,
-        private=False,
-        unsupported_devices=[],
-        supported_compile_modes=["aotinductor"],
-    )
-    modifier = decorate(classmethod(enable_tvm))
-    setattr(importlib.import_module(SCATTER).TensorProductScatter, MODIFIER, modifier)
-    find = utilities.get_all_modifiers
-
-    def get_all_modifiers(module: torch.nn.Module, *args: Any, **options: Any) -> Any:
-        for part in module.modules():
-            if is_scatter(part) and not hasattr(type(part), MODIFIER):
-                setattr(type(part), MODIFIER, modifier)
-        return find(module, *args, **options)
-
-    utilities.get_all_modifiers = get_all_modifiers
-
-
 RULES: tuple[Rule, ...] = (fuse,)
 
-if importlib.util.find_spec("nequip") is not None:
-    register()
+add_modifier(SCATTER, MODIFIER, enable_tvm)

@@ -18,7 +18,7 @@ from nequip.utils.unittests.utils import compare_output_and_gradients
 from tests.models.nequip.test_nequip_model import accelerated, build, results
 from tests.models.nequip.vendor.nequip_model import minimal_config1, minimal_config2
 from tests.nn.conv_reference import largest_error
-from tvm_equi.models.nequip import MODIFIER, RULES, CompiledScatter, accelerate_scatters, is_scatter
+from tvm_equi.models.nequip import MODIFIER, RULES, SCATTER, CompiledScatter, accelerate_scatters
 
 ENERGY, FORCES = AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.FORCE_KEY
 
@@ -58,7 +58,7 @@ def test_twice_is_once(reference: torch.nn.Module) -> None:
 
 def test_rule(reference: torch.nn.Module) -> None:
     (rule,) = RULES
-    changes = [rule(module) for module in reference.modules() if is_scatter(module)]
+    changes = [rule(module) for module in reference.modules() if SCATTER.has(module)]
     assert [change.status for change in changes if change is not None] == ["fused", "fused"]
 
 
