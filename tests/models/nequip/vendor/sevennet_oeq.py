@@ -1,3 +1,6 @@
+# From SevenNet 0.13.0, tests/unit_tests/test_oeq.py, commit b3d99aa7bb4bbc112fdcc49272b5ddaaed83867b, under the MIT
+# licence in LICENSE.sevenn. Changed: models are accelerated by `accelerate_sevennet` where the original says use_oeq
+# or enable_oeq, and run on the CPU, so that the skips without a GPU are gone.
 # TODO: add gradient test from total loss after double precision.
 #       so far, it is empirically checked by seeing learning curves
 import copy
@@ -13,9 +16,10 @@ import sevenn.train.dataload as dl
 from sevenn.atom_graph_data import AtomGraphData
 from sevenn.calculator import SevenNetCalculator
 from sevenn.model_build import build_E3_equivariant_model
-from sevenn.nn.oeq_helper import is_oeq_available
 from sevenn.nn.sequential import AtomGraphSequential
 from sevenn.util import chemical_species_preprocess, model_from_checkpoint
+
+from tvm_equi.models.sevennet import accelerate_sevennet
 
 cutoff = 4.0
 
@@ -28,7 +32,7 @@ _graph = AtomGraphData.from_numpy_dict(dl.unlabeled_atoms_to_graph(_atoms, cutof
 
 def get_graphs(batched):
     # batch size 2
-    cloned = [_graph.clone().to('cuda'), _graph.clone().to('cuda')]
+    cloned = [_graph.clone().to('cpu'), _graph.clone().to('cpu')]
     if not batched:
         return cloned
     else:
@@ -75,15 +79,12 @@ def get_model(config_overwrite=None, use_oeq=False):
     if config_overwrite is not None:
         cf.update(config_overwrite)
 
-    cf['use_oeq'] = use_oeq
-
     model = build_E3_equivariant_model(cf, parallel=False)
     assert isinstance(model, AtomGraphSequential)
-    model.to('cuda')
-    return model
+    model.to('cpu')
+    return accelerate_sevennet(model) if use_oeq else model
 
 
-@pytest.mark.skipif(not is_oeq_available(), reason='oeq not available')
 @pytest.mark.parametrize(
     'cf',
     [
@@ -126,7 +127,6 @@ def test_model_output(cf):
 
 
 @pytest.mark.filterwarnings('ignore:.*is not found from.*')
-@pytest.mark.skipif(not is_oeq_available(), reason='oeq not available')
 @pytest.mark.parametrize(
     'start_from_oeq',
     [
@@ -141,7 +141,6 @@ def test_checkpoint_convert(tmp_path, start_from_oeq):
     cfg = get_model_config()
     cfg.update(
         {
-            'use_oeq': start_from_oeq,
             'version': sevenn.__version__,
         }
     )
@@ -150,10 +149,10 @@ def test_checkpoint_convert(tmp_path, start_from_oeq):
         tmp_path / 'cp_from.pth',
     )
 
-    model_to, _ = model_from_checkpoint(
-        str(tmp_path / 'cp_from.pth'), enable_oeq=(not start_from_oeq)
-    )
-    model_to.to('cuda')
+    model_to, _ = model_from_checkpoint(str(tmp_path / 'cp_from.pth'))
+    if not start_from_oeq:
+        accelerate_sevennet(model_to)
+    model_to.to('cpu')
 
     model_from.set_is_batch_data(True)
     model_to.set_is_batch_data(True)
@@ -172,7 +171,6 @@ def test_checkpoint_convert(tmp_path, start_from_oeq):
 
 
 @pytest.mark.filterwarnings('ignore:.*is not found from.*')
-@pytest.mark.skipif(not is_oeq_available(), reason='oeq not available')
 @pytest.mark.parametrize(
     'start_from_oeq',
     [
@@ -187,7 +185,6 @@ def test_checkpoint_convert_no_batch(tmp_path, start_from_oeq):
     cfg = get_model_config()
     cfg.update(
         {
-            'use_oeq': start_from_oeq,
             'version': sevenn.__version__,
         }
     )
@@ -196,10 +193,10 @@ def test_checkpoint_convert_no_batch(tmp_path, start_from_oeq):
         tmp_path / 'cp_from.pth',
     )
 
-    model_to, _ = model_from_checkpoint(
-        str(tmp_path / 'cp_from.pth'), enable_oeq=(not start_from_oeq)
-    )
-    model_to.to('cuda')
+    model_to, _ = model_from_checkpoint(str(tmp_path / 'cp_from.pth'))
+    if not start_from_oeq:
+        accelerate_sevennet(model_to)
+    model_to.to('cpu')
 
     model_from.set_is_batch_data(False)
     model_to.set_is_batch_data(False)
@@ -235,17 +232,16 @@ def assert_atoms(atoms1, atoms2, rtol=1e-5, atol=1e-6):
 
 
 @pytest.mark.filterwarnings('ignore:.*is not found from.*')
-@pytest.mark.skipif(not is_oeq_available(), reason='oeq not available')
 def test_calculator(tmp_path):
     oeq = True
     model = get_model(use_oeq=oeq)
-    ref_calc = SevenNetCalculator(model, file_type='model_instance')
+    ref_calc = SevenNetCalculator(model, file_type='model_instance', device='cpu')
     atoms = copy.deepcopy(_atoms)
     atoms.calc = ref_calc
 
     cfg = get_model_config()
     cfg.update(
-        {'use_oeq': oeq, 'version': sevenn.__version__}
+        {'version': sevenn.__version__}
     )
 
     cp_path = str(tmp_path / 'cp.pth')
@@ -254,7 +250,7 @@ def test_calculator(tmp_path):
         cp_path,
     )
 
-    calc2 = SevenNetCalculator(cp_path, enable_oeq=False)
+    calc2 = SevenNetCalculator(cp_path, device='cpu')
     atoms2 = copy.deepcopy(_atoms)
     atoms2.calc = calc2
 
