@@ -4,7 +4,7 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-gpu-schedules test-nequip lint bench clean
+.PHONY: demo test test-gpu-schedules test-nequip test-nequip-all bench-nequip lint bench clean
 
 demo: .venv/.installed
 	$(BIN)/tvm-equi demo
@@ -19,7 +19,13 @@ test-gpu-schedules: .venv/.installed
 
 # nequip, allegro and sevenn, in an environment of their own, against the adapters.
 test-nequip: .venv-nequip/.installed
-	.venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) tests/models/nequip
+	.venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) -m "not slow" tests/models/nequip
+
+test-nequip-all: .venv-nequip/.installed
+	PATH="$(CURDIR)/.venv-nequip/bin:$$PATH" .venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) -m "" tests/models/nequip
+
+bench-nequip: .venv-nequip/.installed
+	.venv-nequip/bin/python -m bench.models.nequip
 
 lint: .venv/.installed
 	$(BIN)/ruff check

@@ -1,5 +1,5 @@
 """Model configurations of nequip's tests."""
-# From nequip 0.19.1, tests/unit/model/test_nequip_model.py, commit e07489d4c55535f758501f0536e76d1b59caed38, under
+# From nequip 0.19.0, tests/unit/model/test_nequip_model.py, commit e07489d4c55535f758501f0536e76d1b59caed38, under
 # the MIT licence in LICENSE.nequip. Changed: the configurations alone.
 
 BASIC_INFO = {

@@ -1,4 +1,4 @@
-# From SevenNet 0.13.0, tests/unit_tests/test_oeq.py, commit b3d99aa7bb4bbc112fdcc49272b5ddaaed83867b, under the MIT
+# From SevenNet 0.12.2.dev, tests/unit_tests/test_oeq.py, commit b3d99aa7bb4bbc112fdcc49272b5ddaaed83867b, under the MIT
 # licence in LICENSE.sevenn. Changed: models are accelerated by `accelerate_sevennet` where the original says use_oeq
 # or enable_oeq, and run on the CPU, so that the skips without a GPU are gone.
 # TODO: add gradient test from total loss after double precision.

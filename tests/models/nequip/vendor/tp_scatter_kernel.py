@@ -1,4 +1,4 @@
-# From nequip 0.19.1, tests/unit/nn/test_tp_scatter_kernel.py, commit e07489d4c55535f758501f0536e76d1b59caed38, under
+# From nequip 0.19.0, tests/unit/nn/test_tp_scatter_kernel.py, commit e07489d4c55535f758501f0536e76d1b59caed38, under
 # the MIT licence in LICENSE.nequip. Changed: kernel_type is "tvm", which runs on the CPU, so that the skip without
 # a GPU is gone and the device is the CPU.
 import pytest
