@@ -4,7 +4,7 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-gpu-schedules test-mace lint bench bench-models clean
+.PHONY: demo test test-gpu-schedules test-mace test-nequip test-nequip-all lint bench bench-models clean
 
 demo: .venv/.installed
 	$(BIN)/tvm-equi demo
@@ -21,6 +21,14 @@ test-gpu-schedules: .venv/.installed
 test-mace: .venv-mace/.installed
 	.venv-mace/bin/python -m pytest -n $(TEST_WORKERS) tests/models/mace
 
+# nequip, allegro and sevenn, in an environment of their own, against the adapters.
+test-nequip: .venv-nequip/.installed
+	.venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) -m "not slow" tests/models/nequip
+
+# Those that take minutes too: packages, nequip-compile with AOTInductor.
+test-nequip-all: .venv-nequip/.installed
+	PATH="$(CURDIR)/.venv-nequip/bin:$$PATH" .venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) -m "" tests/models/nequip
+
 lint: .venv/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -32,8 +40,10 @@ bench: .venv/.installed
 	$(BIN)/python -m bench.convolution
 	$(BIN)/python -m bench.tuned
 
-bench-models: .venv-mace/.installed
+# Energies, forces and training steps of whole models, with and without acceleration.
+bench-models: .venv-mace/.installed .venv-nequip/.installed
 	.venv-mace/bin/python -m bench.models.mace
+	.venv-nequip/bin/python -m bench.models.nequip
 
 # torch comes first and alone: the exact pin lets a wheel on this machine (a CPU build, say) be chosen over the index.
 .venv/.installed: pyproject.toml constraints.txt
@@ -46,14 +56,14 @@ bench-models: .venv-mace/.installed
 	touch $@
 
 # The packages of .venv serve here too: torch and tvm are not installed twice.
-.venv-mace/.installed: .venv/.installed tests/models/mace/requirements.txt
-	$(PYTHON) -m venv .venv-mace
+.venv-%/.installed: .venv/.installed tests/models/%/requirements.txt
+	$(PYTHON) -m venv $(@D)
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
-		> "$$(.venv-mace/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
-	.venv-mace/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		--requirement tests/models/mace/requirements.txt
+		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--requirement tests/models/$*/requirements.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-mace .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .venv-* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -58,7 +58,7 @@ def largest_error(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor])
 def draw(generator: torch.Generator, *shape: int, **options: Any) -> torch.Tensor:
     """Normal random numbers in float64 that require a gradient."""
     options = {"dtype": torch.float64, "requires_grad": True} | options
-    return torch.randn(*shape, generator=generator, **options)
+    return torch.randn(shape, generator=generator, **options)
 
 
 def graph(kind: str, num_edges: int, senders: int, receivers: int) -> torch.Tensor:
