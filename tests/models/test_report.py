@@ -16,6 +16,11 @@ def test_summary() -> None:
     assert Report(ENTRIES, 3e-16).summary.endswith("error against the originals 3.0e-16")
 
 
+def test_modules_that_were_not_compared_are_counted() -> None:
+    entries = (*ENTRIES, Entry("block", "Block", "fused", "by its hook; not compared"))
+    assert Report(entries, 3e-16).summary.endswith("3.0e-16; 1 not compared")
+
+
 def test_table() -> None:
     lines = str(Report(ENTRIES, 0.0)).splitlines()
     text = "\n".join(lines)

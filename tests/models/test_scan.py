@@ -33,6 +33,18 @@ class Remembers(Base):
         return x
 
 
+class Collects(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(x)
+        return x
+
+
+class Stores(Base):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.sizes[0] = x
+        return x
+
+
 class Asks(Base):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return helper(x)
@@ -87,6 +99,8 @@ def test_names_and_attributes() -> None:
     ("kind", "reason"),
     [
         (Remembers, "forward sets an attribute, seen"),
+        (Collects, "forward may change sizes"),
+        (Stores, "forward may change sizes"),
         (Asks, "helper calls isinstance, whose result a trace would freeze"),
         (AsksInside, "calls hasattr, whose result a trace would freeze"),
         (AsksInMethod, "check calls type, whose result a trace would freeze"),

@@ -29,7 +29,7 @@ from tvm_equi.models.compare import (
     tensor_like,
 )
 from tvm_equi.models.fuse import fuse as fuse_forward
-from tvm_equi.models.report import Entry, Report
+from tvm_equi.models.report import NOT_COMPARED, Entry, Report
 from tvm_equi.nn.tensor_product import TensorProduct
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -226,7 +226,7 @@ class _Work:
             example = example if has_known_dtypes(old) else None
             if example is None:
                 entry = self.entries[path]
-                note = f"{entry.note}; not compared".removeprefix("; ")
+                note = f"{entry.note}; {NOT_COMPARED}".removeprefix("; ")
                 self.entries[path] = replace(entry, note=note)
                 continue
             key = f"{like.dtype} {type(new).__name__} {new!r} {getattr(new, 'instructions', '')}"

@@ -4,8 +4,8 @@ In: a gate of e3nn. Out: a module that computes the same from the same activatio
 place of copies, and one product with the gates of all components in the place of a tensor product
 for each irrep. Refused: nothing that e3nn's gate takes.
 
-For 64x0e + 128x0e + 64x1o + 64x2e, float32, two threads, 5000 rows: forward 1.9 ms against 24 ms
-with e3nn 0.6, with gradients 7.5 against 25, with gradients of gradients 22 against 46.
+For 64x0e + 128x0e + 64x1o + 64x2e, float32, 2000 rows, one thread (least of 25 CPU times): forward
+1.0 ms against 2.4 with e3nn 0.6, with gradients 5.5 against 10.2, with theirs 15 against 28.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 In: a module of e3nn. Out: one that computes the same with its change of basis. Refused: products of
 more than `MAX_COLUMNS` numbers a row, for which the tree of tensor products is less work.
 
-For ij=ji of 1o + 2e, float32, two threads, 2000 rows: forward 0.11 ms against 1.2 ms with e3nn 0.6,
-with gradients 0.32 against 3.4.
+For ij=ji of 1o + 2e, float32, 2000 rows, one thread (least of 25 CPU times): forward 0.2 ms against
+1.6 with e3nn 0.6, with gradients 0.8 against 4.9, with their gradients 1.9 against 12.
 """
 
 from __future__ import annotations

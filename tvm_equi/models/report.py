@@ -17,6 +17,9 @@ from rich.table import Table
 from tvm_equi.models.change import Status
 
 WIDTH = 110
+NOT_COMPARED = "not compared"
+"""In the note of a module whose arguments nobody knows: some of an adapter's."""
+
 COLOURS: dict[Status, str] = {"swapped": "green", "fused": "cyan", "left": "yellow"}
 
 
@@ -64,9 +67,11 @@ class Report:
         counts = ", ".join(f"{len(self.of(status))} {status}" for status in COLOURS)
         if self.error is None:
             return f"tvm_equi.accelerate: {counts}; not compared with the originals"
+        others = sum(NOT_COMPARED in entry.note for entry in self.entries)
+        rest = f"; {others} {NOT_COMPARED}" if others else ""
         return (
             f"tvm_equi.accelerate: {counts}; largest relative error against the originals "
-            f"{self.error:.1e}"
+            f"{self.error:.1e}{rest}"
         )
 
     def table(self) -> Table:

@@ -25,6 +25,11 @@ MODES = frozenset(
 )
 """Names of functions of torch that ask about the moment."""
 
+CHANGING = frozenset(
+    {"__setitem__", "add", "append", "clear", "extend", "insert", "pop", "setdefault", "update"}
+)
+"""Names of methods that change a list or dictionary."""
+
 SUMS = frozenset(
     {
         "scatter",
@@ -73,8 +78,18 @@ def scan(module: torch.nn.Module) -> Scan:
         for instruction in _instructions(function.__code__):
             if instruction.opname.startswith(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_M")):
                 names.add(str(instruction.argval))
+            if instruction.opname == "STORE_SUBSCR":
+                names.add("__setitem__")
             reason = reason or _objection(instruction, function.__name__)
-    return Scan(frozenset(names), reason)
+    return Scan(frozenset(names), reason or _changed_container(module, names))
+
+
+def _changed_container(module: torch.nn.Module, names: set[str]) -> str:
+    """Why a list or dictionary of the module may be changed in each call, or ""."""
+    if not names & CHANGING:
+        return ""
+    held = [name for name in sorted(names) if isinstance(vars(module).get(name), (list, dict, set))]
+    return f"forward may change {held[0]}" if held else ""
 
 
 def watched_names(module: torch.nn.Module, names: frozenset[str]) -> tuple[str, ...]:
