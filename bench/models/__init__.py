@@ -1,0 +1,1 @@
+"""Whole models of published code bases: as they are, and accelerated."""
