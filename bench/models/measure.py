@@ -116,7 +116,7 @@ def differences(
                 f"{name}: expected {list(tensor.shape)}, got {list(found[name].shape)}"
             )
         scale = float(tensor.abs().max()) if tensor.numel() else 0.0
-        error = float((found[name] - tensor).abs().max()) if tensor.numel() else 0.0
+        error = float((got - tensor).abs().max()) if tensor.numel() else 0.0
         result[name] = error / scale if scale else error
     return result
 
@@ -191,11 +191,11 @@ def table(title: str, lines: list[Line]) -> Table:
     found.add_column("use")
     for name in names:
         found.add_column(f"{name}, s (p10 to p90)", justify="right")
-    for name in names[1:]:
+    for _ in names[1:]:
         found.add_column(f"x {reference}", justify="right")
     for name in names:
         found.add_column(f"{name}, MB", justify="right")
-    for name in names[1:]:
+    for _ in names[1:]:
         found.add_column("largest relative difference", justify="right")
     for line in lines:
         times = [_seconds(line.timings[name]) for name in names]
