@@ -116,7 +116,7 @@ def differences(
                 f"{name}: expected {list(tensor.shape)}, got {list(found[name].shape)}"
             )
         scale = float(tensor.abs().max()) if tensor.numel() else 0.0
-        error = float((got - tensor).abs().max()) if tensor.numel() else 0.0
+        error = float((found[name] - tensor).abs().max()) if tensor.numel() else 0.0
         result[name] = error / scale if scale else error
     return result
 

@@ -1,0 +1,114 @@
+"""MACE's symmetric contraction on a compiled kernel.
+
+In: mace-torch's `SymmetricContraction`, with its own generalised Clebsch-Gordan tensors, reduced or
+full. Out: a module with the same weights, which are converted to a basis without dependent
+polynomials at each call; it takes features in e3nn's flat layout, or reshaped as mace-torch does.
+Refused: correlations above 4, and tensors that are no equivariant polynomials in e3nn's basis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tvm_equi.errors import UnsupportedError
+from tvm_equi.models.mace.elements import elements_of
+from tvm_equi.models.mace.state import take_state
+from tvm_equi.nn.symmetric_contraction import SymmetricContraction
+
+
+class Contraction(torch.nn.Module):
+    """mace-torch's `SymmetricContraction`.
+
+    Args:
+        module: of mace-torch; its state is kept, the tensors included.
+
+    Raises:
+        UnsupportedError: no two contractions have the same number of elements.
+        ArgumentError: a correlation above 4, irreps of several multiplicities, or tensors that are
+            no equivariant polynomials.
+    """
+
+    contractions: torch.nn.ModuleList
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        take_state(self, module)
+        self.irreps_in, self.irreps_out = module.irreps_in, module.irreps_out
+        self._degrees = [int(part.correlation) for part in module.contractions]
+        numbers = {part.weights_max.shape[0] for part in module.contractions}
+        if len(numbers) != 1:
+            raise UnsupportedError(
+                "Contraction: module: expected one number of elements for all irreps of the "
+                f"output, got {sorted(numbers)}"
+            )
+        self.num_elements = numbers.pop()
+        product = SymmetricContraction(
+            self.irreps_in,
+            self.irreps_out,
+            max(self._degrees),
+            self.num_elements,
+            internal_weights=False,
+        )
+        self._product = (product,)
+        self._matrix = (_matrix(product, module.contractions),)
+
+    def __repr__(self) -> str:
+        """Irreps, degrees and the number of elements."""
+        return (
+            f"{type(self).__name__}({self.irreps_in} -> {self.irreps_out} | "
+            f"correlation {max(self._degrees)}, {self.num_elements} elements)"
+        )
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The contraction.
+
+        Args:
+            x: [rows, irreps_in.dim] in e3nn's layout, or [rows, channels, components].
+            y: [rows, elements], one-hot or not.
+
+        Returns:
+            [rows, irreps_out.dim].
+
+        Raises:
+            ArgumentError: a wrong shape or device.
+            ArgumentTypeError: a wrong dtype.
+        """
+        if x.dim() == 3:
+            x = self._flat(x)
+        (product,), (matrix,) = self._product, self._matrix
+        matrix = matrix.to(x.device, x.dtype)
+        weights = torch.cat(self._weights(), dim=1)
+        elements = elements_of(y)
+        if elements is None:
+            return product.contract(x, y @ (matrix @ weights).flatten(1))
+        used = (matrix @ weights.index_select(0, elements.present)).flatten(1)
+        return product.contract(x, used.index_select(0, elements.place))
+
+    def _weights(self) -> list[torch.Tensor]:
+        """[elements, n, channels] of each output and degree, in the order of the matrix."""
+        found = []
+        for part, highest in zip(self.contractions, self._degrees, strict=True):
+            found += [part.weights[highest - 1 - degree] for degree in range(1, highest)]
+            found.append(part.weights_max)
+        return found
+
+    def _flat(self, x: torch.Tensor) -> torch.Tensor:
+        """From [rows, channels, components] to e3nn's layout."""
+        sizes = [ir.dim for _, ir in self.irreps_in]
+        return torch.cat([part.flatten(1) for part in x.split(sizes, dim=2)], dim=1)
+
+
+def _matrix(product: SymmetricContraction, parts: Any) -> torch.Tensor:
+    """float64 [polynomials, weights of mace-torch], a block for each output and degree."""
+    blocks = []
+    for number, part in enumerate(parts):
+        for degree in range(1, product.correlation + 1):
+            if degree <= part.correlation:
+                tensors = getattr(part, f"U_matrix_{degree}")
+                blocks.append(product.projection(number, degree, tensors))
+            else:  # polynomials that mace-torch has no weights of
+                num = product.num_polynomials(number, degree)
+                blocks.append(torch.zeros((num, 0), dtype=torch.float64))
+    return torch.block_diag(*blocks)

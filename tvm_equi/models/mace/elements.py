@@ -1,0 +1,155 @@
+"""Products with one-hot attributes of nodes: a linear layer for each chemical element.
+
+In: e3nn's fully connected tensor product of features and one-hot attributes, as MACE's skip
+connections have it. Out: a module in which the rows of each element are multiplied by that
+element's matrix. Attributes that are not one-hot, or that need a gradient, take the general
+product; both give the same numbers. Refused: a second input that is more than scalars of one kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from tvm_equi.algebra.products import linear_kernel
+from tvm_equi.errors import UnsupportedError
+from tvm_equi.models.mace.recent import Recent
+from tvm_equi.models.mace.state import take_state
+from tvm_equi.nn.arguments import degrees
+from tvm_equi.nn.products import FullyConnectedTensorProduct
+from tvm_equi.runtime.torch_op import run
+
+
+class Elements(NamedTuple):
+    """The rows of each element, of one-hot attributes.
+
+    Args:
+        present: int64 [elements that occur], which those are.
+        place: int64 [rows], each row's place in `present`.
+        counts: rows of each in `present`.
+        order: int64 [rows], rows sorted by element; None where they are sorted already.
+        inverse: int64 [rows], the place of each row in `order`; None likewise.
+    """
+
+    present: torch.Tensor
+    place: torch.Tensor
+    counts: tuple[int, ...]
+    order: torch.Tensor | None
+    inverse: torch.Tensor | None
+
+
+_KNOWN: Recent[Elements | None] = Recent()
+
+
+def elements_of(attributes: torch.Tensor) -> Elements | None:
+    """The rows of each element; None where attributes are not one-hot, or need a gradient.
+
+    Args:
+        attributes: [rows, elements].
+    """
+    if attributes.requires_grad or attributes.dim() != 2 or not attributes.numel():
+        return None
+    return _KNOWN.get(attributes, None, lambda: _find(attributes))
+
+
+def _find(attributes: torch.Tensor) -> Elements | None:
+    highest, index = attributes.max(dim=1)
+    if not bool((highest == 1).all()) or int(attributes.count_nonzero()) != len(index):
+        return None
+    present, place, counts = torch.unique(index, return_inverse=True, return_counts=True)
+    numbers = tuple(counts.tolist())
+    if bool((place.diff() >= 0).all()):
+        return Elements(present, place, numbers, None, None)
+    order = torch.argsort(place, stable=True)
+    return Elements(present, place, numbers, order, torch.argsort(order))
+
+
+class ElementLinear(torch.nn.Module):
+    """e3nn's `FullyConnectedTensorProduct` with one-hot attributes.
+
+    Args:
+        product: an `e3nn.o3.FullyConnectedTensorProduct` with weights of its own; its state is
+            kept.
+
+    Raises:
+        UnsupportedError: its second input is more than scalars of one kind, or it has no weights of
+            its own.
+    """
+
+    weight: torch.Tensor
+
+    def __init__(self, product: Any) -> None:
+        super().__init__()
+        scalars = [(ir.l, ir.p) for _, ir in product.irreps_in2]
+        if scalars != [(0, 1)] or not product.internal_weights:
+            raise UnsupportedError(
+                "ElementLinear: product: expected one with weights of its own and a second input "
+                f"of even scalars, got {product}"
+            )
+        take_state(self, product)
+        self.irreps_in1, self.irreps_in2 = product.irreps_in1, product.irreps_in2
+        self.irreps_out, self.weight_numel = product.irreps_out, product.weight_numel
+        self._shapes = [tuple(ins.path_shape) for ins in product.instructions]
+        # The coupling of degree l to a scalar is a unit matrix over the root of 2l + 1.
+        paths = tuple(
+            (ins.i_in1, ins.i_out, ins.path_weight / self.irreps_out[ins.i_out].ir.dim ** 0.5)
+            for ins in product.instructions
+        )
+        kernel = linear_kernel(
+            degrees(self.irreps_in1), degrees(self.irreps_out), paths, weight_rows="shared"
+        )
+        self._plan = kernel.plan() if self.weight_numel else None
+        self._general = (_without_weights(product),)
+
+    def __repr__(self) -> str:
+        """Irreps and the number of weights."""
+        return (
+            f"{type(self).__name__}({self.irreps_in1} x {self.irreps_in2} -> {self.irreps_out} "
+            f"| {self.weight_numel} weights)"
+        )
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The product.
+
+        Args:
+            x: [rows, irreps_in1.dim].
+            y: [rows, elements].
+
+        Returns:
+            [rows, irreps_out.dim].
+
+        Raises:
+            ArgumentError: a wrong shape or device.
+            ArgumentTypeError: a wrong dtype.
+        """
+        elements = elements_of(y) if x.shape[:-1] == y.shape[:-1] else None
+        if elements is None or self._plan is None or y.shape[-1] != self.irreps_in2.dim:
+            found: torch.Tensor = self._general[0](x, y, self.weight)
+            return found
+        weights = self._weights(elements.present)
+        rows = x if elements.order is None else x.index_select(0, elements.order)
+        parts = [
+            run(self._plan, [part, weight])[0]
+            for part, weight in zip(rows.split(elements.counts), weights, strict=True)
+        ]
+        out = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return out if elements.inverse is None else out.index_select(0, elements.inverse)
+
+    def _weights(self, present: torch.Tensor) -> list[torch.Tensor]:
+        """The matrices of the elements that occur."""
+        sizes = [u * v * w for u, v, w in self._shapes]
+        blocks = [
+            block.view(shape).index_select(1, present).transpose(0, 1).flatten(1)
+            for block, shape in zip(self.weight.split(sizes), self._shapes, strict=True)
+        ]
+        return list(torch.cat(blocks, dim=1).unbind())
+
+
+def _without_weights(product: Any) -> FullyConnectedTensorProduct:
+    """The general product, to which weights are given."""
+    general = FullyConnectedTensorProduct.from_e3nn(product)
+    general.internal_weights = False
+    del general.weight
+    general.register_buffer("weight", torch.Tensor())
+    return general

@@ -1,0 +1,158 @@
+"""What accelerating does to the modules of mace-torch.
+
+In: modules of a model that mace-torch (0.3.16) built or loaded. Out: rules for `accelerate`.
+mace-torch's interaction blocks have a hook for convolutions that gather and sum (`conv_fusion`),
+and it is used here. What is refused stays as it is, and the report says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from tvm_equi.errors import TvmEquiError
+from tvm_equi.models.change import Change, Rule
+from tvm_equi.models.mace.contraction import Contraction
+from tvm_equi.models.mace.convolution import Convolution
+from tvm_equi.models.mace.elements import ElementLinear
+from tvm_equi.models.mace.names import BLOCKS, forward_of, is_a
+from tvm_equi.models.mace.radial import BiasedRadialNet, RadialNet
+from tvm_equi.nn.linear import Linear
+from tvm_equi.nn.spherical_harmonics import SphericalHarmonics
+
+INTERACTIONS = (
+    "RealAgnosticInteractionBlock",
+    "RealAgnosticResidualInteractionBlock",
+    "RealAgnosticDensityInteractionBlock",
+    "RealAgnosticDensityResidualInteractionBlock",
+    "RealAgnosticAttResidualInteractionBlock",
+    "RealAgnosticResidualNonLinearInteractionBlock",
+)
+"""Blocks whose forward is known: weights of edges are multiplied by the cutoff and given to the
+convolution, and nothing else."""
+
+HOOK = "conv_fusion"
+CONTRACTION = "mace.modules.symmetric_contraction.SymmetricContraction"
+E3NN_PRODUCT = "e3nn.o3._tensor_product._tensor_product.TensorProduct"
+E3NN_CONNECTED = "e3nn.o3._tensor_product._sub.FullyConnectedTensorProduct"
+E3NN_LINEAR = "e3nn.o3._linear.Linear"
+E3NN_HARMONICS = "e3nn.o3._spherical_harmonics.SphericalHarmonics"
+RESHAPE = "mace.modules.irreps_tools.reshape_irreps"
+NETS: dict[str, type[torch.nn.Module]] = {
+    "e3nn.nn._fc.FullyConnectedNet": RadialNet,
+    "mace.modules.radial.RadialMLP": BiasedRadialNet,
+}
+
+
+def model(module: torch.nn.Module) -> Change | None:
+    """A model's harmonics and symmetric contractions, and the way of features between blocks."""
+    parts: Any = module
+    blocks = [getattr(module, name, None) for name in ("interactions", "products")]
+    if not all(isinstance(found, torch.nn.ModuleList) for found in blocks):
+        return None
+    notes = []
+    harmonics = getattr(module, "spherical_harmonics", None)
+    if isinstance(harmonics, torch.nn.Module) and is_a(harmonics, E3NN_HARMONICS):
+        found: Any = SphericalHarmonics.from_e3nn(harmonics)
+        found._lmax = harmonics._lmax  # which mace-torch reads
+        parts.spherical_harmonics = found
+        notes.append("spherical harmonics")
+    count = sum(_join(*pair) for pair in zip(parts.interactions, parts.products, strict=False))
+    if count:
+        notes.append(f"{count} symmetric contractions, on features as they come")
+    return Change(module, "swapped", ", ".join(notes), is_done=False) if notes else None
+
+
+def _join(block: Any, product: Any) -> bool:
+    """Swaps a symmetric contraction, and drops the reshaping before it; whether it could."""
+    contraction = getattr(product, "symmetric_contractions", None)
+    reshape = getattr(block, "reshape", None)
+    if contraction is None or not is_a(contraction, CONTRACTION):
+        return False
+    found = _attempt(Contraction, contraction)
+    if isinstance(found, str):
+        return False
+    product.symmetric_contractions = found
+    if reshape is not None and is_a(reshape, RESHAPE) and not _why_left(block):
+        block.reshape = torch.nn.Identity()
+    return True
+
+
+def interaction(block: torch.nn.Module) -> Change | None:
+    """The convolution, the radial network and the skip connection of an interaction block."""
+    if not is_a(block, f"{BLOCKS}.InteractionBlock"):
+        return None
+    if reason := _why_left(block):
+        return Change(block, "left", reason, is_done=False)
+    parts: Any = block
+    notes = ["gather, tensor product and sum over edges in one kernel"]
+    parts.conv_tp = Convolution(parts.conv_tp)
+    parts.conv_fusion = "tvm_equi"
+    for name, kind in NETS.items():
+        if is_a(parts.conv_tp_weights, name):
+            net = _attempt(kind, parts.conv_tp_weights)
+            if isinstance(net, str):
+                notes.append(net)
+            else:
+                parts.conv_tp_weights = net
+                notes.append("weights of edges computed inside")
+    skip = getattr(block, "skip_tp", None)
+    if skip is not None and is_a(skip, E3NN_CONNECTED):
+        product = _attempt(ElementLinear, skip)
+        if isinstance(product, str):
+            notes.append(product)
+        else:
+            parts.skip_tp = product
+            notes.append("skip connection by element")
+    return Change(block, "fused", "; ".join(notes), is_done=False)
+
+
+def _why_left(block: Any) -> str:
+    """Why an interaction block is left, or nothing."""
+    defined = forward_of(block)
+    if defined not in {f"{BLOCKS}.{name}" for name in INTERACTIONS}:
+        return f"forward is that of {defined}, which is not known here"
+    # A version of mace-torch without the hook calls conv_tp on gathered rows.
+    if HOOK not in type(block).forward.__code__.co_consts:
+        return f"this version of mace-torch has no {HOOK} in {defined}"
+    if hasattr(block, HOOK) or not is_a(block.conv_tp, E3NN_PRODUCT):
+        return f"has another accelerator: {type(block.conv_tp).__name__}"
+    return ""
+
+
+def contraction(module: torch.nn.Module) -> Change | None:
+    """A symmetric contraction that `model` did not find, or could not swap."""
+    if not is_a(module, CONTRACTION):
+        return None
+    found = _attempt(Contraction, module)
+    if isinstance(found, str):
+        return Change(module, "left", found)
+    return Change(found, "swapped", repr(found))
+
+
+def linear(module: torch.nn.Module) -> Change | None:
+    """A linear layer of e3nn, with the same parameters."""
+    if not is_a(module, E3NN_LINEAR):
+        return None
+    found = _attempt(Linear.from_e3nn, module)
+    if isinstance(found, str):
+        return Change(module, "left", found)
+    for name, parameter in module.named_parameters():
+        setattr(found, name, parameter)
+    return Change(found, "swapped", repr(found))
+
+
+def _attempt(
+    make: Callable[[torch.nn.Module], torch.nn.Module], module: torch.nn.Module
+) -> torch.nn.Module | str:
+    """What goes in a module's place, or why nothing does."""
+    try:
+        return make(module)
+    except TvmEquiError as error:
+        return str(error)
+
+
+RULES: tuple[Rule, ...] = (model, interaction, contraction, linear)
+"""In the order in which they are tried."""
