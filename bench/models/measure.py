@@ -29,6 +29,10 @@ Call = Callable[[], Mapping[str, torch.Tensor]]
 """One use of a model: what it computed, by name."""
 
 CHILD = "child"
+
+WARM_UPS = 2
+"""Calls before the first timed one: TorchScript, of which e3nn's modules are, profiles in its first
+and optimises in its second."""
 ROOT = Path(__file__).parents[2]
 MISSING = "-"
 
@@ -77,7 +81,7 @@ class Line:
 
 
 def race(calls: Mapping[str, Call], rounds: int) -> dict[str, Timing]:
-    """Times contestants in turns, after one call of each that does not count.
+    """Times contestants in turns, after calls of each that do not count.
 
     Args:
         calls: by name.
@@ -85,7 +89,8 @@ def race(calls: Mapping[str, Call], rounds: int) -> dict[str, Timing]:
     """
     found: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
-        call()
+        for _ in range(WARM_UPS):
+            call()
     with no_gc():
         for _ in range(rounds):
             for name, call in calls.items():

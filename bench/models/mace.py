@@ -1,0 +1,176 @@
+"""A MACE model of the size of MACE-MP-0 medium: as mace-torch runs it, and accelerated.
+
+Run as `python -m bench.models.mace` where mace-torch is installed (`make bench-models`); `--help`
+lists the options. Weights are random. Two uses are timed, on the same data, in turns: energy and
+forces, with parameters that need no gradient, as in mace-torch's calculator; and a training step, a
+loss on energy and forces and its gradient to all parameters. mace-torch runs in its default mode,
+without torch.compile. Peak memory is of one call, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import machine, report
+from bench.models.measure import Call, Line, Question, answer_as_child, as_json, ask
+from bench.models.measure import differences, race, table
+from bench.models.structures import STRUCTURES
+from bench.options import DTYPES, RESULTS, say
+from tvm_equi.models.mace import accelerate_mace
+
+DEFAULT, OURS = "mace-torch", "accelerated"
+FORCES, TRAINING = "energy and forces", "training step"
+
+R_MAX = 5.0
+NUM_ELEMENTS = 89
+"""As MACE-MP-0: the elements up to uranium that it knows; here the first ones of the table."""
+
+
+def make_model(question: Question) -> torch.nn.Module:
+    """The model, always with the same weights.
+
+    Args:
+        question: says whether it is accelerated, its dtype and size.
+    """
+    import numpy as np
+    from e3nn import o3
+    from mace import modules
+
+    hidden = "16x0e + 16x1o" if question.small else "128x0e + 128x1o"
+    torch.manual_seed(0)
+    torch.set_default_dtype(DTYPES[question.dtype])
+    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
+    model = modules.ScaleShiftMACE(
+        r_max=R_MAX,
+        num_bessel=10,
+        num_polynomial_cutoff=5,
+        max_ell=3,
+        interaction_cls=block,
+        interaction_cls_first=block,
+        num_interactions=2,
+        num_elements=NUM_ELEMENTS,
+        hidden_irreps=o3.Irreps(hidden),
+        MLP_irreps=o3.Irreps("16x0e"),
+        gate=torch.nn.functional.silu,
+        atomic_energies=np.zeros(NUM_ELEMENTS),
+        avg_num_neighbors=60.0,
+        atomic_numbers=list(range(1, NUM_ELEMENTS + 1)),
+        correlation=3,
+        radial_MLP=[64, 64, 64],
+        radial_type="bessel",
+        atomic_inter_scale=1.0,
+        atomic_inter_shift=0.0,
+    )
+    return accelerate_mace(model) if question.contestant == OURS else model
+
+
+def make_batch(question: Question) -> dict[str, Any]:
+    """The inputs of a model.
+
+    Args:
+        question: says which structure, and its size.
+    """
+    from mace import data, tools
+    from mace.tools import torch_geometric
+
+    torch.set_default_dtype(DTYPES[question.dtype])
+    atoms = STRUCTURES[question.structure](question.num_atoms)
+    numbers = tools.AtomicNumberTable(list(range(1, NUM_ELEMENTS + 1)))
+    config = data.config_from_atoms(atoms)
+    one = data.AtomicData.from_config(config, z_table=numbers, cutoff=R_MAX)
+    loader = torch_geometric.dataloader.DataLoader([one], batch_size=1)
+    found: dict[str, Any] = next(iter(loader)).to_dict()
+    return found
+
+
+def make_call(question: Question) -> Call:
+    """One use of a model.
+
+    Args:
+        question: which.
+    """
+    model, batch = make_model(question), make_batch(question)
+    if question.use == FORCES:
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        return partial(_forces, model, batch)
+    return partial(_training_step, model, batch)
+
+
+def _forces(model: torch.nn.Module, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+    out = model(dict(batch), training=False, compute_force=True)
+    return {"energy": out["energy"].detach(), "forces": out["forces"].detach()}
+
+
+def _training_step(model: torch.nn.Module, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+    model.zero_grad(set_to_none=True)
+    out = model(dict(batch), training=True, compute_force=True)
+    num_atoms = len(out["forces"])
+    loss = out["energy"].square().sum() / num_atoms + 10 * out["forces"].square().mean()
+    loss.backward()
+    found = {"loss": loss.detach(), "forces": out["forces"].detach()}
+    gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    return found | {"gradients": torch.cat(gradients)}
+
+
+def measure(question: Question, rounds: int, has_memory: bool) -> Line:
+    """Times, differences and memory of one use.
+
+    Args:
+        question: which; its contestant does not count.
+        rounds: timed calls of each contestant.
+        has_memory: whether memory is measured, in further processes.
+    """
+    from dataclasses import replace
+
+    asked = {name: replace(question, contestant=name) for name in (DEFAULT, OURS)}
+    peaks = {name: ask("bench.models.mace", q) for name, q in asked.items() if has_memory}
+    calls = {name: make_call(q) for name, q in asked.items()}
+    timings = race(calls, rounds)
+    errors = differences(calls[OURS](), calls[DEFAULT]())
+    return Line(question.structure, question.use, timings, {OURS: errors}, peaks)
+
+
+def main() -> None:
+    """Prints a table and writes JSON, or, in a child process, answers one question."""
+    warnings.filterwarnings("ignore", message="Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY")
+    if answer_as_child(make_call):
+        return
+    parser = argparse.ArgumentParser(prog="python -m bench.models.mace", description=__doc__)
+    add = parser.add_argument
+    add("--structures", nargs="+", default=list(STRUCTURES), choices=list(STRUCTURES))
+    add("--uses", nargs="+", default=[FORCES, TRAINING], choices=[FORCES, TRAINING])
+    add("--atoms", type=int, default=500)
+    add("--dtype", default="float32", choices=sorted(DTYPES))
+    add("--threads", type=int, default=2)
+    add("--rounds", type=int, default=5, help="timed calls of each contestant")
+    add("--small", action="store_true", help="a model of 16 channels")
+    add("--no-memory", action="store_true", help="measure no memory")
+    add("--json", type=Path, default=RESULTS / "models_mace.json")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    lines = []
+    for structure in given.structures:
+        for use in given.uses:
+            say(f"{structure}, {use}")
+            question = Question(
+                DEFAULT, use, structure, given.atoms, given.dtype, given.threads, given.small
+            )
+            lines.append(measure(question, given.rounds, not given.no_memory))
+    title = f"MACE, {given.atoms} atoms, {given.dtype}, {given.threads} threads"
+    report.console().print(table(title, lines))
+    data = {"machine": machine.processor(), "versions": machine.versions()}
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(data | {"lines": [as_json(line) for line in lines]}, indent=1)
+    given.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
