@@ -84,7 +84,11 @@ class KernelFunction(torch.autograd.Function):
 
 
 class EagerFunction(torch.autograd.Function):
-    """The same without functorch, whose form of `forward` costs a small call half as much again."""
+    """The same without functorch, whose form of `forward` costs a small call half as much again.
+
+    Its backward leaves out gradients that nobody asked for: where forces are taken, those to
+    weights. torch knows that while it runs backward, and `needs_input_grad` does not say it.
+    """
 
     @staticmethod
     def forward(
@@ -94,7 +98,20 @@ class EagerFunction(torch.autograd.Function):
         KernelFunction.setup_context(ctx, (plan, runner, *inputs), None)
         return tuple(runner.execute(inputs, plan))
 
-    backward = KernelFunction.backward
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
+        """Gradients, by the same function on the derivative's plan."""
+        edges = zip(ctx.needs_input_grad[2:], ctx.next_functions, strict=True)
+        needed = [wanted and _is_read(node) for wanted, (node, _) in edges]
+        return (None, None, *gradients(ctx.plan, ctx.saved_tensors, grads, needed, ctx.again))
+
+
+def _is_read(node: Any) -> bool:
+    """Whether the backward pass that runs now goes on to a node."""
+    try:
+        return bool(torch._C._will_engine_execute_node(node))
+    except RuntimeError:  # a leaf that `torch.autograd.grad` was asked for
+        return True
 
 
 def _has_batched_shared(plan: str, in_dims: Sequence[int | None]) -> bool:

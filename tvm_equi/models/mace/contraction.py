@@ -83,8 +83,8 @@ class Contraction(torch.nn.Module):
         elements = elements_of(y)
         if elements is None:
             return product.contract(x, y @ (matrix @ weights).flatten(1))
-        used = (matrix @ weights.index_select(0, elements.present)).flatten(1)
-        return product.contract(x, used.index_select(0, elements.place))
+        used = matrix @ (elements.chosen @ weights.flatten(1)).unflatten(1, weights.shape[1:])
+        return product.contract(x, elements.of_rows @ used.flatten(1))
 
     def _weights(self) -> list[torch.Tensor]:
         """[elements, n, channels] of each output and degree, in the order of the matrix."""

@@ -25,15 +25,18 @@ class Elements(NamedTuple):
     """The rows of each element, of one-hot attributes.
 
     Args:
-        present: int64 [elements that occur], which those are.
-        place: int64 [rows], each row's place in `present`.
-        counts: rows of each in `present`.
+        chosen: [elements that occur, elements], one-hot: which those are.
+        of_rows: [rows, elements that occur], one-hot: which each row is of.
+        counts: rows of each element that occurs.
         order: int64 [rows], rows sorted by element; None where they are sorted already.
         inverse: int64 [rows], the place of each row in `order`; None likewise.
+
+    Elements are chosen by products with one-hot matrices, not by index: the derivative of a choice
+    is then a product too, where torch adds rows by index on one thread.
     """
 
-    present: torch.Tensor
-    place: torch.Tensor
+    chosen: torch.Tensor
+    of_rows: torch.Tensor
     counts: tuple[int, ...]
     order: torch.Tensor | None
     inverse: torch.Tensor | None
@@ -58,11 +61,41 @@ def _find(attributes: torch.Tensor) -> Elements | None:
     if not bool((highest == 1).all()) or int(attributes.count_nonzero()) != len(index):
         return None
     present, place, counts = torch.unique(index, return_inverse=True, return_counts=True)
-    numbers = tuple(counts.tolist())
+    chosen = attributes.new_zeros((len(present), attributes.shape[1]))
+    chosen[torch.arange(len(present), device=present.device), present] = 1
+    known = (chosen, attributes[:, present].contiguous(), tuple(counts.tolist()))
     if bool((place.diff() >= 0).all()):
-        return Elements(present, place, numbers, None, None)
+        return Elements(*known, None, None)
     order = torch.argsort(place, stable=True)
-    return Elements(present, place, numbers, order, torch.argsort(order))
+    return Elements(*known, order, torch.argsort(order))
+
+
+class _Permute(torch.autograd.Function):
+    """`_Permute.apply(x, order, inverse)` gives x[order].
+
+    Its derivative takes rows too; torch's, which does not know that they are permuted, adds them.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: torch.Tensor, order: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+        return x.index_select(0, order)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        order, inverse = ctx.saved_tensors
+        return _permuted(grads[0], inverse, order), None, None
+
+
+def _permuted(x: torch.Tensor, order: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+    """x[order]."""
+    found: torch.Tensor = _Permute.apply(x, order, inverse)  # type: ignore[no-untyped-call]
+    return found
 
 
 class ElementLinear(torch.nn.Module):
@@ -127,20 +160,21 @@ class ElementLinear(torch.nn.Module):
         if elements is None or self._plan is None or y.shape[-1] != self.irreps_in2.dim:
             found: torch.Tensor = self._general[0](x, y, self.weight)
             return found
-        weights = self._weights(elements.present)
-        rows = x if elements.order is None else x.index_select(0, elements.order)
+        weights = self._weights(elements.chosen)
+        order, inverse = elements.order, elements.inverse
+        rows = x if order is None or inverse is None else _permuted(x, order, inverse)
         parts = [
             run(self._plan, [part, weight])[0]
             for part, weight in zip(rows.split(elements.counts), weights, strict=True)
         ]
         out = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return out if elements.inverse is None else out.index_select(0, elements.inverse)
+        return out if order is None or inverse is None else _permuted(out, inverse, order)
 
-    def _weights(self, present: torch.Tensor) -> list[torch.Tensor]:
+    def _weights(self, chosen: torch.Tensor) -> list[torch.Tensor]:
         """The matrices of the elements that occur."""
         sizes = [u * v * w for u, v, w in self._shapes]
         blocks = [
-            block.view(shape).index_select(1, present).transpose(0, 1).flatten(1)
+            (chosen @ block.view(shape)).transpose(0, 1).flatten(1)
             for block, shape in zip(self.weight.split(sizes), self._shapes, strict=True)
         ]
         return list(torch.cat(blocks, dim=1).unbind())
