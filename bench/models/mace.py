@@ -19,8 +19,17 @@ from typing import Any
 import torch
 
 from bench import machine, report
-from bench.models.measure import Call, Line, Question, answer_as_child, as_json, ask
-from bench.models.measure import differences, race, table
+from bench.models.measure import (
+    Call,
+    Line,
+    Question,
+    answer_as_child,
+    as_json,
+    ask,
+    differences,
+    race,
+    table,
+)
 from bench.models.structures import STRUCTURES
 from bench.options import DTYPES, RESULTS, say
 from tvm_equi.models.mace import accelerate_mace

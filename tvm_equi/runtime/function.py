@@ -15,6 +15,8 @@ import torch
 
 from tvm_equi.runtime.plans import derivative_plan, signature
 
+_Leaf = torch._C._functions.AccumulateGrad  # type: ignore[attr-defined]
+
 Again = Callable[[str, Sequence[torch.Tensor]], list[torch.Tensor]]
 """Runs a kernel so that it can be differentiated: (plan, inputs) -> outputs."""
 
@@ -108,6 +110,8 @@ class EagerFunction(torch.autograd.Function):
 
 def _is_read(node: Any) -> bool:
     """Whether the backward pass that runs now goes on to a node."""
+    if isinstance(node, _Leaf) and not isinstance(node.variable, torch.nn.Parameter):
+        return True  # it is asked for, as a rule, and then the question costs an exception: 10 us
     try:
         return bool(torch._C._will_engine_execute_node(node))
     except RuntimeError:  # a leaf that `torch.autograd.grad` was asked for

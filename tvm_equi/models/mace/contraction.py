@@ -30,7 +30,7 @@ class Contraction(torch.nn.Module):
             no equivariant polynomials.
     """
 
-    contractions: torch.nn.ModuleList
+    contractions: Any
 
     def __init__(self, module: Any) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Contraction(torch.nn.Module):
         return torch.cat([part.flatten(1) for part in x.split(sizes, dim=2)], dim=1)
 
 
-def _matrix(product: SymmetricContraction, parts: Any) -> torch.Tensor:
+def _matrix(product: SymmetricContraction, parts: Any) -> Any:
     """float64 [polynomials, weights of mace-torch], a block for each output and degree."""
     blocks = []
     for number, part in enumerate(parts):

@@ -78,14 +78,8 @@ class Convolution(torch.nn.Module):
         """
         topology = topology_of(edge_index, node_feats.shape[0])
         (convolution,) = self._convolution
+        given: dict[str, Any] = {"weight": tp_weights}
         if isinstance(tp_weights, RadialWeights):
-            found: torch.Tensor = convolution(
-                node_feats,
-                edge_attrs,
-                edge_index=topology,
-                radial=tp_weights.hidden,
-                last=tp_weights.last,
-            )
-            return found
-        found = convolution(node_feats, edge_attrs, tp_weights, topology)
+            given = {"radial": tp_weights.hidden, "last": tp_weights.last}
+        found: torch.Tensor = convolution(node_feats, edge_attrs, edge_index=topology, **given)
         return found

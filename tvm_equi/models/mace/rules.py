@@ -7,6 +7,7 @@ and it is used here. What is refused stays as it is, and the report says why.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,6 @@ from tvm_equi.models.mace.convolution import Convolution
 from tvm_equi.models.mace.elements import ElementLinear
 from tvm_equi.models.mace.names import BLOCKS, forward_of, is_a
 from tvm_equi.models.mace.radial import BiasedRadialNet, RadialNet
-from tvm_equi.nn.linear import Linear
 from tvm_equi.nn.spherical_harmonics import SphericalHarmonics
 
 INTERACTIONS = (
@@ -37,47 +37,11 @@ HOOK = "conv_fusion"
 CONTRACTION = "mace.modules.symmetric_contraction.SymmetricContraction"
 E3NN_PRODUCT = "e3nn.o3._tensor_product._tensor_product.TensorProduct"
 E3NN_CONNECTED = "e3nn.o3._tensor_product._sub.FullyConnectedTensorProduct"
-E3NN_LINEAR = "e3nn.o3._linear.Linear"
 E3NN_HARMONICS = "e3nn.o3._spherical_harmonics.SphericalHarmonics"
-RESHAPE = "mace.modules.irreps_tools.reshape_irreps"
 NETS: dict[str, type[torch.nn.Module]] = {
     "e3nn.nn._fc.FullyConnectedNet": RadialNet,
     "mace.modules.radial.RadialMLP": BiasedRadialNet,
 }
-
-
-def model(module: torch.nn.Module) -> Change | None:
-    """A model's harmonics and symmetric contractions, and the way of features between blocks."""
-    parts: Any = module
-    blocks = [getattr(module, name, None) for name in ("interactions", "products")]
-    if not all(isinstance(found, torch.nn.ModuleList) for found in blocks):
-        return None
-    notes = []
-    harmonics = getattr(module, "spherical_harmonics", None)
-    if isinstance(harmonics, torch.nn.Module) and is_a(harmonics, E3NN_HARMONICS):
-        found: Any = SphericalHarmonics.from_e3nn(harmonics)
-        found._lmax = harmonics._lmax  # which mace-torch reads
-        parts.spherical_harmonics = found
-        notes.append("spherical harmonics")
-    count = sum(_join(*pair) for pair in zip(parts.interactions, parts.products, strict=False))
-    if count:
-        notes.append(f"{count} symmetric contractions, on features as they come")
-    return Change(module, "swapped", ", ".join(notes), is_done=False) if notes else None
-
-
-def _join(block: Any, product: Any) -> bool:
-    """Swaps a symmetric contraction, and drops the reshaping before it; whether it could."""
-    contraction = getattr(product, "symmetric_contractions", None)
-    reshape = getattr(block, "reshape", None)
-    if contraction is None or not is_a(contraction, CONTRACTION):
-        return False
-    found = _attempt(Contraction, contraction)
-    if isinstance(found, str):
-        return False
-    product.symmetric_contractions = found
-    if reshape is not None and is_a(reshape, RESHAPE) and not _why_left(block):
-        block.reshape = torch.nn.Identity()
-    return True
 
 
 def interaction(block: torch.nn.Module) -> Change | None:
@@ -86,7 +50,7 @@ def interaction(block: torch.nn.Module) -> Change | None:
         return None
     if reason := _why_left(block):
         return Change(block, "left", reason, is_done=False)
-    parts: Any = block
+    parts: Any = _copy(block)
     notes = ["gather, tensor product and sum over edges in one kernel"]
     parts.conv_tp = Convolution(parts.conv_tp)
     parts.conv_fusion = "tvm_equi"
@@ -106,7 +70,14 @@ def interaction(block: torch.nn.Module) -> Change | None:
         else:
             parts.skip_tp = product
             notes.append("skip connection by element")
-    return Change(block, "fused", "; ".join(notes), is_done=False)
+    return Change(parts, "fused", "; ".join(notes), is_done=False)
+
+
+def _copy(block: torch.nn.Module) -> torch.nn.Module:
+    """A block with the same modules inside, in which they can be swapped: the old one stays."""
+    new = copy.copy(block)
+    vars(new)["_modules"] = dict(block._modules)
+    return new
 
 
 def _why_left(block: Any) -> str:
@@ -123,7 +94,7 @@ def _why_left(block: Any) -> str:
 
 
 def contraction(module: torch.nn.Module) -> Change | None:
-    """A symmetric contraction that `model` did not find, or could not swap."""
+    """A symmetric contraction."""
     if not is_a(module, CONTRACTION):
         return None
     found = _attempt(Contraction, module)
@@ -132,15 +103,14 @@ def contraction(module: torch.nn.Module) -> Change | None:
     return Change(found, "swapped", repr(found))
 
 
-def linear(module: torch.nn.Module) -> Change | None:
-    """A linear layer of e3nn, with the same parameters."""
-    if not is_a(module, E3NN_LINEAR):
+def harmonics(module: torch.nn.Module) -> Change | None:
+    """The spherical harmonics of a model."""
+    if not is_a(module, E3NN_HARMONICS):
         return None
-    found = _attempt(Linear.from_e3nn, module)
+    found = _attempt(SphericalHarmonics.from_e3nn, module)
     if isinstance(found, str):
         return Change(module, "left", found)
-    for name, parameter in module.named_parameters():
-        setattr(found, name, parameter)
+    found._lmax = module._lmax  # which mace-torch reads
     return Change(found, "swapped", repr(found))
 
 
@@ -154,5 +124,5 @@ def _attempt(
         return str(error)
 
 
-RULES: tuple[Rule, ...] = (model, interaction, contraction, linear)
+RULES: tuple[Rule, ...] = (interaction, contraction, harmonics)
 """In the order in which they are tried."""

@@ -10,7 +10,11 @@ import torch
 
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.models.change import Change
+from tvm_equi.models.mace.names import is_a
 from tvm_equi.models.mace.rules import RULES
+from tvm_equi.nn.linear import Linear
+
+E3NN_LINEAR = "e3nn.o3._linear.Linear"
 
 
 def accelerate_mace(model: torch.nn.Module) -> torch.nn.Module:
@@ -25,7 +29,8 @@ def accelerate_mace(model: torch.nn.Module) -> torch.nn.Module:
     Raises:
         UnsupportedError: it has no interaction block of mace-torch that can be swapped.
     """
-    changes = changes_of(model)
+    changes: list[Change] = []
+    _visit(model, changes)
     if not any(change.status == "fused" for change in changes):
         reasons = "; ".join(change.note for change in changes if change.status == "left")
         raise UnsupportedError(
@@ -35,20 +40,22 @@ def accelerate_mace(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def changes_of(model: torch.nn.Module) -> list[Change]:
-    """Accelerates a model in place, and tells what was done.
-
-    Args:
-        model: whose modules are swapped.
-    """
-    changes: list[Change] = []
-    _visit(model, changes)
-    return changes
+def linear(module: torch.nn.Module) -> Change | None:
+    """A linear layer of e3nn, with the same parameters."""
+    if not is_a(module, E3NN_LINEAR):
+        return None
+    try:
+        found = Linear.from_e3nn(module)
+    except UnsupportedError as error:
+        return Change(module, "left", str(error))
+    for name, parameter in module.named_parameters():
+        setattr(found, name, parameter)
+    return Change(found, "swapped", repr(found))
 
 
 def _visit(module: torch.nn.Module, changes: list[Change]) -> torch.nn.Module:
     """What goes in a module's place."""
-    for rule in RULES:
+    for rule in (*RULES, linear):
         if (change := rule(module)) is not None:
             changes.append(change)
             if change.is_done:
