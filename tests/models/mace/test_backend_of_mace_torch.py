@@ -25,6 +25,7 @@ def to_ours(model: Any) -> Any:
     """As mace-torch's converters: a new model, and the old one unchanged."""
     from mace import modules
     from mace.tools.scripts_utils import extract_config_mace_model
+
     from tvm_equi.models.mace import accelerate_mace
 
     new = modules.ScaleShiftMACE(**extract_config_mace_model(model))

@@ -81,18 +81,14 @@ def test_options(options: dict[str, Any], make_model: Make, crystal: Any, batch_
 
 
 @pytest.mark.parametrize("determinant", [1, -1])
-def test_equivariance(
-    determinant: int, make_model: Make, crystal: Any, batch_of: Batch
-) -> None:
+def test_equivariance(determinant: int, make_model: Make, crystal: Any, batch_of: Batch) -> None:
     model = accelerate_mace(make_model("4x0e + 4x1o + 4x2e"))
     matrix, _ = torch.linalg.qr(torch.randn(3, 3))
     matrix = matrix * torch.linalg.det(matrix) * determinant
     turned = crystal.copy()
     turned.set_cell(crystal.cell @ matrix.T.numpy(), scale_atoms=False)
     turned.positions = crystal.positions @ matrix.T.numpy()
-    out, rotated = (
-        model(batch_of(atoms), compute_stress=True) for atoms in (crystal, turned)
-    )
+    out, rotated = (model(batch_of(atoms), compute_stress=True) for atoms in (crystal, turned))
     assert torch.allclose(rotated["energy"], out["energy"], rtol=0, atol=1e-11)
     assert torch.allclose(rotated["forces"], out["forces"] @ matrix.T, rtol=0, atol=1e-11)
     stress = matrix @ out["stress"] @ matrix.T
