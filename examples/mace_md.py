@@ -152,9 +152,7 @@ def dynamics(start: Any, calculator: Any, steps: int, femtoseconds: float) -> Dr
     atoms = start.copy()
     atoms.calc = calculator
     # Half of the energy goes to the potential.
-    MaxwellBoltzmannDistribution(
-        atoms, temperature_K=2 * TEMPERATURE, rng=np.random.default_rng(1)
-    )
+    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * TEMPERATURE, rng=np.random.default_rng(1))
     Stationary(atoms)
     ZeroRotation(atoms)
     energies = [atoms.get_total_energy()]

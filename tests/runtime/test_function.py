@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
 
+from tvm_equi.runtime import function
 from tvm_equi.runtime.function import gradients
 from tvm_equi.runtime.torch_op import run
 
@@ -49,3 +51,29 @@ def test_nothing_wanted_gives_nothing(plan: str, inputs: Inputs) -> None:
     some = inputs(plan)
     assert gradients(plan, some, [None], [True, True, True], run) == [None] * 3
     assert gradients(plan, some, [torch.ones(4, 34)], [False] * 3, run) == [None] * 3
+
+
+def test_gradients_that_nobody_reads_are_left_out(
+    plan: str, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    original = function.derivative_plan
+
+    def derivative(of: str, wrt: tuple[int, ...], given: tuple[int, ...]) -> str:
+        asked.append(wrt)
+        return original(of, wrt, given)
+
+    x, y, w = inputs(plan, requires_grad=True)
+    w = torch.nn.Parameter(w.detach())
+    monkeypatch.setattr(function, "derivative_plan", derivative)
+    out = run(plan, [2 * x, 1 * y, w])[0].square().sum()
+    torch.autograd.grad(out, x, create_graph=True)
+    assert asked == [(0,)], "y and w are not asked for"
+    asked.clear()
+    torch.autograd.grad(out, w, retain_graph=True)
+    assert asked == [(2,)]
+    asked.clear()
+    out.backward()
+    assert asked == [(0, 1, 2)]
+    assert w.grad is not None
