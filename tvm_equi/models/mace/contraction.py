@@ -52,7 +52,8 @@ class Contraction(torch.nn.Module):
             internal_weights=False,
         )
         self._product = (product,)
-        self._matrix = (_matrix(product, module.contractions),)
+        self._matrix = _matrix(product, module.contractions)
+        self._matrices: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
     def __repr__(self) -> str:
         """Irreps, degrees and the number of elements."""
@@ -77,14 +78,20 @@ class Contraction(torch.nn.Module):
         """
         if x.dim() == 3:
             x = self._flat(x)
-        (product,), (matrix,) = self._product, self._matrix
-        matrix = matrix.to(x.device, x.dtype)
+        (product,), matrix = self._product, self._matrix_for(x)
         weights = torch.cat(self._weights(), dim=1)
         elements = elements_of(y)
         if elements is None:
             return product.contract(x, y @ (matrix @ weights).flatten(1))
         used = matrix @ (elements.chosen @ weights.flatten(1)).unflatten(1, weights.shape[1:])
         return product.contract(x, elements.of_rows @ used.flatten(1))
+
+    def _matrix_for(self, x: torch.Tensor) -> torch.Tensor:
+        """The matrix on x's device and of its dtype, copied there once."""
+        key = (x.device, x.dtype)
+        if key not in self._matrices:
+            self._matrices[key] = self._matrix.to(*key)
+        return self._matrices[key]
 
     def _weights(self) -> list[torch.Tensor]:
         """[elements, n, channels] of each output and degree, in the order of the matrix."""

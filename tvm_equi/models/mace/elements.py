@@ -48,10 +48,17 @@ _KNOWN: Recent[Elements | None] = Recent()
 def elements_of(attributes: torch.Tensor) -> Elements | None:
     """The rows of each element; None where attributes are not one-hot, or need a gradient.
 
+    torch.compile, which knows no values, gets None too.
+
     Args:
         attributes: [rows, elements].
     """
-    if attributes.requires_grad or attributes.dim() != 2 or not attributes.numel():
+    if (
+        torch.compiler.is_compiling()
+        or attributes.requires_grad
+        or attributes.dim() != 2
+        or not attributes.numel()
+    ):
         return None
     return _KNOWN.get(attributes, None, lambda: _find(attributes))
 
