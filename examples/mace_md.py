@@ -1,6 +1,6 @@
 """Relaxes a molecule and runs molecular dynamics with a MACE model, as it is and accelerated.
 
-Run as `python examples/mace_md.py`, where mace-torch is installed; `--help` lists the options. It
+Run as `python -m examples.mace_md`, where mace-torch is installed; `--help` lists the options. It
 needs no network: a small model is first trained, accelerated, on forces of ASE's EMT potential for
 shaken ethanol. Then both models relax the molecule and run the same dynamics at constant energy,
 and the drift of the total energy is printed side by side: what is left of it is the integrator's.

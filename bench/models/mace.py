@@ -177,9 +177,8 @@ def main() -> None:
                 DEFAULT, use, structure, given.atoms, given.dtype, given.threads, given.small
             )
             lines.append(measure(question, given.rounds, not given.no_memory))
-            say(
-                f"  seconds: {', '.join(f'{n} {t.median:.2f}' for n, t in lines[-1].timings.items())}"
-            )
+            medians = [f"{name} {t.median:.2f}" for name, t in lines[-1].timings.items()]
+            say(f"  seconds: {', '.join(medians)}")
     title = f"MACE, {given.atoms} atoms, {given.dtype}, {given.threads} threads"
     report.console().print(table(title, lines))
     data = {"machine": machine.processor(), "versions": machine.versions()}
