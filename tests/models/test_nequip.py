@@ -88,6 +88,16 @@ def test_autocast_does_not_change_the_dtype() -> None:
     assert compiled(x, edge_attr, weight, ends, ends).dtype == torch.float32
 
 
+def test_compiles_without_graph_break() -> None:
+    reference = TensorProductScatter()
+    compiled = torch.compile(CompiledScatter(reference), backend="aot_eager", fullgraph=True)
+    for num_edges in (12, 17):
+        values = inputs(num_edges)
+        edges = torch.randint(0, 6, (2, num_edges))
+        found, wanted = (module(*values, edges[0], edges[1]) for module in (compiled, reference))
+        assert largest_error([found], [wanted]) < 1e-12
+
+
 def test_an_edge_without_node_is_refused() -> None:
     compiled = CompiledScatter(TensorProductScatter())
     with pytest.raises(IndexRangeError, match=r"receivers \(row 1\) from 0 to 5, got 0 to 6"):

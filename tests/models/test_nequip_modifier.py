@@ -1,11 +1,15 @@
 """Modifiers of classes of nequip, without nequip; the rest is tested in the folder `nequip`."""
 
+import importlib
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from tvm_equi.models.nequip_modifier import Place, add_modifier, replace
+from tvm_equi.models.nequip_modifier import Place, add_modifier, replace, when_imported
 
-PLACE = Place("no_such_package", "no_such_package.layers", "Layer")
+PLACE = Place("no_such_package.layers", "Layer")
 
 
 class Layer(torch.nn.Module):
@@ -25,7 +29,7 @@ def test_a_place_has_the_class_itself() -> None:
     assert PLACE.has(Layer())
     assert not PLACE.has(Other())
     assert not PLACE.has(torch.nn.Linear(1, 1))
-    assert not Place("other", "other.layers", "Layer").has(Layer())
+    assert not Place("other.layers", "Layer").has(Layer())
 
 
 def test_replace() -> None:
@@ -35,6 +39,23 @@ def test_replace() -> None:
     assert kinds == ["Sequential", "Identity", "Sequential", "Identity", "Other"]
 
 
-def test_nothing_is_done_without_the_package() -> None:
+def test_nothing_is_done_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     add_modifier(PLACE, "enable", lambda cls, model: model)
     assert not hasattr(Layer, "enable")
+
+
+def test_calls_back_when_a_module_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "some_module_of_a_test.py").write_text("VALUE = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    finders, seen = list(sys.meta_path), []
+    for _ in range(2):
+        when_imported("some_module_of_a_test", lambda module: seen.append(module.VALUE))
+    assert not seen
+    module = importlib.import_module("some_module_of_a_test")
+    assert seen == [3, 3]
+    assert sys.meta_path == finders
+    when_imported("some_module_of_a_test", lambda module: seen.append(module))
+    assert seen[2] is module

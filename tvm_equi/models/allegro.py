@@ -18,7 +18,7 @@ from tvm_equi.models.nequip_modifier import Place, add_modifier, replace
 from tvm_equi.nn.tensor_product import TensorProduct
 
 MODIFIER = "enable_TVMContracter"
-CONTRACTER = Place("allegro", "allegro.nn._strided._contract", "Contracter")
+CONTRACTER = Place("allegro.nn._strided._contract", "Contracter")
 
 
 class CompiledContracter(torch.nn.Module):

@@ -19,7 +19,7 @@ from tvm_equi.models.shared_topology import shared_topology
 from tvm_equi.nn.convolution import TensorProductConv
 
 MODIFIER = "enable_TVM"
-SCATTER = Place("nequip", "nequip.nn._tp_scatter_base", "TensorProductScatter")
+SCATTER = Place("nequip.nn._tp_scatter_base", "TensorProductScatter")
 
 
 class CompiledScatter(torch.nn.Module):

@@ -1,15 +1,21 @@
 """Model modifiers for classes of nequip and its extensions, added from outside.
 
 In: where a class is defined, and what its modifier does to a model. Out: the class with that
-modifier, as if it defined it. A model that comes out of a package has classes of its own, of the
-same names; they get the modifier when nequip looks for those of the model.
+modifier, as if it defined it, as soon as it is imported: nequip imports its extensions when it is
+itself half imported, so that nothing of it can be imported then. A model that comes out of a
+package has classes of its own, of the same names; they get the modifier when nequip looks for those
+of the model.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -19,12 +25,10 @@ class Place(NamedTuple):
     """Where a class of modules is defined.
 
     Args:
-        package: that has to be installed.
         module: in which it is; the end of the module's name where it comes out of a package.
         name: of the class.
     """
 
-    package: str
     module: str
     name: str
 
@@ -64,28 +68,79 @@ def add_modifier(
     """Gives a class a modifier, for training and inference on every device.
 
     Args:
-        place: of the class; without its package nothing is done.
+        place: of the class; nothing is done before its module is imported.
         name: by which users know the modifier.
         function: (class, model) -> model, with a docstring for users.
     """
-    if importlib.util.find_spec(place.package) is None:
-        return
-    utilities = importlib.import_module("nequip.nn.model_modifier_utils")
-    decorate = utilities.model_modifier(
-        persistent=False,
-        private=False,
-        unsupported_devices=[],
-        supported_compile_modes=["aotinductor"],  # TorchScript has no part in torch 2.10 and later
-    )
-    modifier = decorate(classmethod(function))
-    setattr(getattr(importlib.import_module(place.module), place.name), name, modifier)
-    search: Any = importlib.import_module("nequip.model.modify_utils")
-    find = search.get_all_modifiers
 
-    def get_all_modifiers(module: torch.nn.Module, *args: Any, **options: Any) -> Any:
-        for part in module.modules():
-            if place.has(part) and not hasattr(type(part), name):
-                setattr(type(part), name, modifier)
-        return find(module, *args, **options)
+    def give(kind: Any) -> None:
+        decorate = importlib.import_module("nequip.nn.model_modifier_utils").model_modifier
+        facts: dict[str, Any] = {"persistent": False, "private": False, "unsupported_devices": []}
+        # nequip refuses TorchScript with torch 2.10 and later.
+        facts["supported_compile_modes"] = ["aotinductor"]
+        if not hasattr(kind, name):
+            setattr(kind, name, decorate(**facts)(classmethod(_copy(function))))
 
-    search.get_all_modifiers = get_all_modifiers
+    def extend(search: Any) -> None:
+        find = search.get_all_modifiers
+
+        def get_all_modifiers(module: torch.nn.Module, *args: Any, **options: Any) -> Any:
+            for kind in {type(part) for part in module.modules() if place.has(part)}:
+                give(kind)
+            return find(module, *args, **options)
+
+        search.get_all_modifiers = get_all_modifiers
+
+    when_imported(place.module, lambda module: give(getattr(module, place.name)))
+    when_imported("nequip.model.modify_utils", extend)
+
+
+def _copy(
+    function: Callable[[Any, torch.nn.Module], torch.nn.Module],
+) -> Callable[[Any, torch.nn.Module], torch.nn.Module]:
+    """The same function as another object, since nequip writes on it, once."""
+
+    def modifier(cls: Any, model: torch.nn.Module) -> torch.nn.Module:
+        return function(cls, model)
+
+    modifier.__name__, modifier.__doc__ = function.__name__, function.__doc__
+    return modifier
+
+
+def when_imported(name: str, callback: Callable[[ModuleType], None]) -> None:
+    """Calls back with a module: now, or after it has been imported.
+
+    Args:
+        name: of the module.
+        callback: to call once.
+    """
+    module = sys.modules.get(name)
+    if module is None:
+        sys.meta_path.insert(0, _Watch(name, callback))
+    else:
+        callback(module)
+
+
+class _Watch(MetaPathFinder):
+    """Sees a module being imported, finds it as Python does, and calls back when it is there."""
+
+    def __init__(self, name: str, callback: Callable[[ModuleType], None]) -> None:
+        self._name, self._callback = name, callback
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """How to import the module; None where it is another."""
+        if fullname != self._name:
+            return None
+        sys.meta_path.remove(self)  # so that the next line asks the others
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute, callback = spec.loader.exec_module, self._callback
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                callback(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec

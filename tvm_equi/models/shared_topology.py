@@ -62,7 +62,7 @@ def shared_topology(senders: torch.Tensor, receivers: torch.Tensor, num_nodes: i
 
 def _is_traced(tensor: torch.Tensor) -> bool:
     """Whether `make_fx` or an export runs; torch.compile sees through this module by itself."""
-    return torch._C._len_torch_dispatch_stack() > 0 and not torch.compiler.is_dynamo_compiling()
+    return not torch.compiler.is_dynamo_compiling() and torch._C._len_torch_dispatch_stack() > 0
 
 
 def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
