@@ -16,4 +16,4 @@ def test_every_script_is_listed() -> None:
     }
     assert listed == scripts
     for name in scripts:
-        assert (ROOT / "tests" / "examples" / f"test_{name}.py").is_file()
+        assert list((ROOT / "tests").rglob(f"test_{name}.py")), name

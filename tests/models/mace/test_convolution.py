@@ -5,8 +5,9 @@ import torch
 from e3nn import o3
 
 from tvm_equi.errors import ArgumentError, IndexRangeError
-from tvm_equi.models.mace.convolution import Convolution, topology_of
+from tvm_equi.models.mace.convolution import Convolution
 from tvm_equi.models.mace.radial import RadialWeights
+from tvm_equi.runtime import topology_cache
 
 EDGES = torch.tensor([[0, 1, 2, 2, 0, 1], [1, 2, 1, 0, 2, 1]])
 
@@ -35,13 +36,20 @@ def test_convolution_is_gather_product_sum() -> None:
         assert torch.allclose(found(x, y, weights, EDGES), wanted, rtol=0, atol=1e-12)
 
 
-def test_the_topology_is_made_once() -> None:
-    index = EDGES.clone()
-    known = topology_of(index, 3)
-    assert topology_of(index, 3) is known
-    assert topology_of(index, 4) is not known
+def test_the_topology_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    real = topology_cache.Topology
+    monkeypatch.setattr(
+        topology_cache, "Topology", lambda *given: made.append(given) or real(*given)
+    )
+    layers, index = (Convolution(product()), Convolution(product())), EDGES.clone()
+    x, y, w = torch.randn(3, 16), torch.randn(6, 4), torch.randn(6, 12)
+    for layer in layers:
+        layer(x, y, w, index)
+    assert len(made) == 1
     index[0, 0] = 1
-    assert topology_of(index, 3) is not known
+    layers[0](x, y, w, index)
+    assert len(made) == 2
 
 
 def test_wrong_inputs() -> None:

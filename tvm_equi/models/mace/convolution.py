@@ -12,22 +12,9 @@ from typing import Any
 import torch
 
 from tvm_equi.models.mace.radial import RadialWeights
-from tvm_equi.models.mace.recent import Recent
 from tvm_equi.models.mace.state import take_state
+from tvm_equi.models.shared_topology import shared_topology
 from tvm_equi.nn.convolution import TensorProductConv
-from tvm_equi.runtime.topology import Topology
-
-TOPOLOGIES: Recent[Topology] = Recent()
-
-
-def topology_of(edge_index: torch.Tensor, num_nodes: int) -> Topology:
-    """The topology of an edge index, made once for a tensor.
-
-    Args:
-        edge_index: int64 [2, edges], senders then receivers.
-        num_nodes: both of senders and of receivers.
-    """
-    return TOPOLOGIES.get(edge_index, num_nodes, lambda: Topology(edge_index, num_nodes))
 
 
 class Convolution(torch.nn.Module):
@@ -76,7 +63,8 @@ class Convolution(torch.nn.Module):
             ArgumentTypeError: a wrong dtype.
             IndexRangeError: an index is negative, or not below the number of nodes.
         """
-        topology = topology_of(edge_index, node_feats.shape[0])
+        senders, receivers = edge_index
+        topology = shared_topology(senders, receivers, node_feats.shape[0])
         (convolution,) = self._convolution
         given: dict[str, Any] = {"weight": tp_weights}
         if isinstance(tp_weights, RadialWeights):
