@@ -15,6 +15,7 @@ import torch
 
 from tvm_equi.errors import TvmEquiError
 from tvm_equi.models.change import Change, Rule
+from tvm_equi.models.compare import ROWS
 from tvm_equi.models.mace.contraction import Contraction
 from tvm_equi.models.mace.convolution import Convolution
 from tvm_equi.models.mace.elements import ElementLinear
@@ -46,9 +47,10 @@ NETS: dict[str, type[torch.nn.Module]] = {
 
 def interaction(block: torch.nn.Module) -> Change | None:
     """The convolution, the radial network and the skip connection of an interaction block."""
-    if not is_a(block, f"{BLOCKS}.InteractionBlock"):
+    reason = reason_left(block)
+    if reason is None:
         return None
-    if reason := _why_left(block):
+    if reason:
         return Change(block, "left", reason, is_done=False)
     parts: Any = _copy(block)
     notes = ["gather, tensor product and sum over edges in one kernel"]
@@ -80,8 +82,14 @@ def _copy(block: torch.nn.Module) -> torch.nn.Module:
     return new
 
 
-def _why_left(block: Any) -> str:
-    """Why an interaction block is left, or nothing."""
+def reason_left(block: Any) -> str | None:
+    """Why an interaction block is left; "" where it is not, None for another module.
+
+    Args:
+        block: any module.
+    """
+    if not is_a(block, f"{BLOCKS}.InteractionBlock"):
+        return None
     defined = forward_of(block)
     if defined not in {f"{BLOCKS}.{name}" for name in INTERACTIONS}:
         return f"forward is that of {defined}, which is not known here"
@@ -100,7 +108,22 @@ def contraction(module: torch.nn.Module) -> Change | None:
     found = _attempt(Contraction, module)
     if isinstance(found, str):
         return Change(module, "left", found)
-    return Change(found, "swapped", repr(found))
+    return Change(found, "swapped", "over independent polynomials", example=_example(found))
+
+
+def _example(contraction: Any) -> Callable[[], tuple[torch.Tensor, ...]]:
+    """Makes arguments of a symmetric contraction: features as mace-torch shapes them, elements."""
+    irreps, num_elements = contraction.irreps_in, contraction.num_elements
+    like = next(contraction.parameters())
+
+    def example() -> tuple[torch.Tensor, ...]:
+        generator = torch.Generator().manual_seed(0)
+        shape = (ROWS, irreps[0].mul, sum(ir.dim for _, ir in irreps))
+        x = torch.randn(shape, generator=generator).to(like)
+        elements = torch.arange(ROWS) % num_elements
+        return x, torch.nn.functional.one_hot(elements, num_elements).to(like)
+
+    return example
 
 
 def harmonics(module: torch.nn.Module) -> Change | None:
