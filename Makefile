@@ -4,7 +4,7 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-gpu-schedules test-mace test-nequip test-nequip-all lint bench bench-models clean
+.PHONY: demo test test-gpu-schedules test-mace test-nequip test-models-all lint bench bench-models clean
 
 demo: .venv/.installed
 	$(BIN)/tvm-equi demo
@@ -17,16 +17,16 @@ test: .venv/.installed
 test-gpu-schedules: .venv/.installed
 	TVM_EQUI_REQUIRE_OPENCL=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m gpu_schedules tests/gpu_schedules
 
-# MACE, against mace-torch in an environment of its own: it pins e3nn 0.4.4.
+# Adapters against the code bases that they serve, in environments of their own: mace-torch pins e3nn 0.4.4.
 test-mace: .venv-mace/.installed
-	.venv-mace/bin/python -m pytest -n $(TEST_WORKERS) tests/models/mace
+	.venv-mace/bin/python -m pytest -n $(TEST_WORKERS) -m "not slow" tests/models/mace
 
-# nequip, allegro and sevenn, in an environment of their own, against the adapters.
 test-nequip: .venv-nequip/.installed
 	.venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) -m "not slow" tests/models/nequip
 
-# Those that take minutes too: packages, nequip-compile with AOTInductor.
-test-nequip-all: .venv-nequip/.installed
+# With all cases of the code bases' own tests, nequip-compile among them.
+test-models-all: .venv-mace/.installed .venv-nequip/.installed
+	.venv-mace/bin/python -m pytest -n $(TEST_WORKERS) -m "" tests/models/mace
 	PATH="$(CURDIR)/.venv-nequip/bin:$$PATH" .venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) -m "" tests/models/nequip
 
 lint: .venv/.installed

@@ -1,6 +1,6 @@
 """A NequIP model of 32 features and degrees up to 2: as nequip runs it, and accelerated.
 
-Run as `python -m bench.models.nequip` where nequip is installed (`make bench-nequip`); `--help`
+Run as `python -m bench.models.nequip` where nequip is installed (`make bench-models`); `--help`
 lists the options. Weights are random. Two uses are timed, on the same data, in turns: energy and
 forces, with parameters that need no gradient, as in nequip's calculator; and a training step, a
 loss on energy and forces and its gradient to all parameters. nequip runs in its default mode,

@@ -12,6 +12,25 @@ import torch
 os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
 
 RESIDUAL = "RealAgnosticResidualInteractionBlock"
+
+SLOW = (
+    "test_bidirectional_conversion[cpu-True",
+    "test_bidirectional_conversion[cpu-False-False-False-default_dtype0-hidden_irreps0",
+    "test_bidirectional_conversion[cpu-False-False-False-default_dtype0-hidden_irreps2",
+    "test_model_is_as_before[RealAgnosticAttResidualInteractionBlock",
+    "test_model_is_as_before[RealAgnosticResidualNonLinearInteractionBlock",
+    "test_the_two_compute_the_same[training step]",
+)
+"""Starts of the names of tests that compile many kernels, each of which has a quicker sister."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before cases are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the slow ones."""
+    for item in items:
+        if item.name.startswith(SLOW):
+            item.add_marker("slow")
+
 CUTOFF = 3.5
 
 

@@ -21,7 +21,7 @@ MODELS = ("TestNequIPModel", "TestAllegro")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what `make test-nequip` has no time for: `make test-nequip-all` runs it."""
+    """Marks what `make test-nequip` has no time for: `make test-models-all` runs it."""
     for name in ("test_tp_scatter_kernel", "test_contract_kernel"):
         cases = [item for item in items if getattr(item, "originalname", "") == name]
         for number, case in enumerate(cases):
