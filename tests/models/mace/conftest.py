@@ -31,6 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.name.startswith(SLOW):
             item.add_marker("slow")
 
+
 CUTOFF = 3.5
 
 

@@ -77,7 +77,7 @@ class Contraction(torch.nn.Module):
             ArgumentTypeError: a wrong dtype.
         """
         if x.dim() == 3:
-            x = self._flat(x)
+            x = flat_features(x, self.irreps_in)
         (product,), matrix = self._product, self._matrix_for(x)
         weights = torch.cat(self._weights(), dim=1)
         elements = elements_of(y)
@@ -101,10 +101,31 @@ class Contraction(torch.nn.Module):
             found.append(part.weights_max)
         return found
 
-    def _flat(self, x: torch.Tensor) -> torch.Tensor:
-        """From [rows, channels, components] to e3nn's layout."""
-        sizes = [ir.dim for _, ir in self.irreps_in]
-        return torch.cat([part.flatten(1) for part in x.split(sizes, dim=2)], dim=1)
+    @property
+    def correlation(self) -> int:
+        """The highest degree of its polynomials."""
+        return max(self._degrees)
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether any of its weights requires a gradient."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
+    def converted_weights(self) -> torch.Tensor:
+        """The weights over independent polynomials: [elements, polynomials, channels]."""
+        weights = torch.cat(self._weights(), dim=1)
+        return self._matrix_for(weights) @ weights
+
+
+def flat_features(x: torch.Tensor, irreps: Any) -> torch.Tensor:
+    """Features in e3nn's layout, [rows, irreps.dim], given as [rows, channels, components].
+
+    Args:
+        x: as mace-torch reshapes them.
+        irreps: of x.
+    """
+    sizes = [ir.dim for _, ir in irreps]
+    return torch.cat([part.flatten(1) for part in x.split(sizes, dim=2)], dim=1)
 
 
 def _matrix(product: SymmetricContraction, parts: Any) -> Any:
