@@ -1,7 +1,5 @@
 """SevenNet's own tests of an accelerator, of ours; and what they do not look at."""
 
-import copy
-
 import pytest
 import torch
 from ase import Atoms
@@ -39,8 +37,7 @@ def outputs(model: torch.nn.Module, atoms: Atoms) -> list[torch.Tensor]:
     """Energy, forces, stress, and gradients of a loss on energy and forces, in float64."""
     graph = AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(atoms, sevennet_oeq.cutoff))
     graph = graph.apply(lambda t: t.double() if t.is_floating_point() else t)
-    model = copy.deepcopy(model).train()
-    model.set_is_batch_data(False)
+    model.train().set_is_batch_data(False)
     out = model(graph)
     loss = out.inferred_total_energy.square().sum() + out.inferred_force.square().sum()
     parameters = [p for p in model.parameters() if p.requires_grad]
