@@ -24,8 +24,9 @@ test-mace: .venv-mace/.installed
 test-nequip: .venv-nequip/.installed
 	.venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) -m "not slow" tests/models/nequip
 
-# With all cases of the code bases' own tests, nequip-compile among them.
+# With all cases of the code bases' own tests, nequip-compile among them, and what concerns models with e3nn 0.4.4.
 test-models-all: .venv-mace/.installed .venv-nequip/.installed
+	TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 .venv-mace/bin/python -m pytest -n $(TEST_WORKERS) tests/models/test_*.py tests/dynamo tests/nn tests/frontend
 	.venv-mace/bin/python -m pytest -n $(TEST_WORKERS) -m "" tests/models/mace
 	PATH="$(CURDIR)/.venv-nequip/bin:$$PATH" .venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) -m "" tests/models/nequip
 
