@@ -99,8 +99,8 @@ def _run(module: GraphModule, active: set[str], has_parameters: bool, derivative
             inputs[name] = torch.empty(
                 (*rows, kind.dim), dtype=DTYPES[kind.dtype], requires_grad=name in active
             )
-    weights = {
-        name: torch.empty(value.shape, dtype=value.dtype, requires_grad=has_parameters)
+    weights: dict[str, torch.Tensor] = {
+        name: torch.nn.Parameter(torch.empty(value.shape, dtype=value.dtype), has_parameters)
         for name, value in module.named_parameters()
     }
     leaves = [inputs[name] for name in inputs if name in active]

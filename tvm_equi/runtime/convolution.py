@@ -106,15 +106,23 @@ def convolve(plan: str, inputs: Sequence[torch.Tensor], topology: Topology) -> l
         ArgumentTypeError: a wrong dtype.
     """
     if not torch.compiler.is_compiling():
-        runner = Runner(
-            partial(_execute, topology=topology), partial(_again, topology=topology), False
-        )
+        again = partial(_again, topology=topology)
         if torch._C._are_functorch_transforms_active():
+            runner = Runner(partial(_execute, topology=topology), again, False)
             return list(KernelFunction.apply(plan, runner, *inputs))  # type: ignore[no-untyped-call]
-        if is_plain(inputs):
-            if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-                return list(EagerFunction.apply(plan, runner, *inputs))  # type: ignore[no-untyped-call]
+        is_direct = is_plain(inputs)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+            execute = _execute if is_direct else _run_dispatched
+            runner = Runner(partial(execute, topology=topology), again, False)
+            return list(EagerFunction.apply(plan, runner, *inputs))  # type: ignore[no-untyped-call]
+        if is_direct:
             return _execute(inputs, plan, topology=topology)
+    return _run_dispatched(inputs, plan, topology=topology)
+
+
+def _run_dispatched(
+    inputs: Sequence[torch.Tensor], plan: str, *, topology: Topology
+) -> list[torch.Tensor]:
     outputs: list[torch.Tensor] = torch.ops.tvm_equi.convolve(
         list(inputs), topology.tensors(), plan
     )

@@ -61,9 +61,10 @@ def run(plan: str, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     if not torch.compiler.is_compiling():
         if torch._C._are_functorch_transforms_active():
             return list(_functorch(plan, _DISPATCHED, *inputs))
-        if is_plain(inputs):
-            if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-                return list(_eager(plan, _DIRECT, *inputs))
+        is_direct = is_plain(inputs)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+            return list(_eager(plan, _DIRECT if is_direct else _DISPATCHED, *inputs))
+        if is_direct:
             return _execute(inputs, plan)
     outputs: list[torch.Tensor] = torch.ops.tvm_equi.run(list(inputs), plan)
     return outputs
