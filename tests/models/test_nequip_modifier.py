@@ -49,6 +49,7 @@ def test_calls_back_when_a_module_is_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "some_module_of_a_test.py").write_text("VALUE = 3\n")
+    (tmp_path / "another_module_of_a_test.py").write_text("OTHER = 4\n")
     monkeypatch.syspath_prepend(tmp_path)
     finders, seen = list(sys.meta_path), []
     for _ in range(2):
@@ -57,5 +58,9 @@ def test_calls_back_when_a_module_is_imported(
     module = importlib.import_module("some_module_of_a_test")
     assert seen == [3, 3]
     assert sys.meta_path == finders
+    assert module.__spec__.loader is module.__loader__
+    assert not type(module.__loader__).__module__.startswith("tvm_equi")
+    importlib.import_module("another_module_of_a_test")  # perhaps by the same loader
+    assert seen == [3, 3]
     when_imported("some_module_of_a_test", lambda module: seen.append(module))
     assert seen[2] is module

@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -136,11 +136,28 @@ class _Watch(MetaPathFinder):
         sys.meta_path.remove(self)  # so that the next line asks the others
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
-            execute, callback = spec.loader.exec_module, self._callback
-
-            def exec_module(module: ModuleType) -> None:
-                execute(module)
-                callback(module)
-
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+            spec.loader = _ThenCall(spec.loader, self._callback)
         return spec
+
+
+class _ThenCall(Loader):
+    """Loads a module as its own loader does, and calls back.
+
+    The loader itself is not changed: one may load many modules, as those of zip files and pytest's
+    do.
+    """
+
+    def __init__(self, loader: Loader, callback: Callable[[ModuleType], None]) -> None:
+        self._loader, self._callback = loader, callback
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """The module's own loader's."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Gives the module back its own loader, runs it, and calls back."""
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._callback(module)
