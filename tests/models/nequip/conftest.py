@@ -29,5 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 case.add_marker("slow")
     for item in items:
         is_model = any(name in item.nodeid for name in MODELS)
+        if item.name == "test_train_time_compile[float32]":
+            item.add_marker("slow")
         if is_model and "float32" in item.nodeid and "test_unmodified" not in item.nodeid:
             item.add_marker("slow")
