@@ -46,18 +46,9 @@ def linear_over_gather(
     if not node.inputs:
         return
     source = view.nodes[node.inputs[0]]
-    inner = view.fresh(f"{node.name}.moved")
     match node.operation, source.operation:
-        case Linear(weights="shared") as linear, Gather():
-            first = Node(inner, linear, (source.inputs[0], *node.inputs[1:]))
-            yield replaced(
-                graph,
-                {node.name: [first, Node(node.name, Gather(), (inner, source.inputs[1]))]},
-            )
-        case Gather(), Linear(weights="shared") as linear:
-            first = Node(inner, Gather(), (source.inputs[0], node.inputs[1]))
-            second = Node(node.name, linear, (inner, *source.inputs[1:]))
-            yield replaced(graph, {node.name: [first, second]})
+        case (Linear(weights="shared"), Gather()) | (Gather(), Linear(weights="shared")):
+            yield _exchanged(graph, view, node, source)
         case _:
             return
 
@@ -75,18 +66,22 @@ def linear_over_sum(
     if not node.inputs:
         return
     source = view.nodes[node.inputs[0]]
-    inner = view.fresh(f"{node.name}.moved")
     match node.operation, source.operation:
-        case ScatterSum() as scatter, Linear() as linear if is_movable(linear):
-            first = Node(inner, scatter, (source.inputs[0], node.inputs[1]))
-            second = Node(node.name, linear, (inner, *source.inputs[1:]))
-            yield replaced(graph, {node.name: [first, second]})
-        case Linear() as linear, ScatterSum() as scatter if is_movable(linear):
-            first = Node(inner, linear, (source.inputs[0], *node.inputs[1:]))
-            second = Node(node.name, scatter, (inner, source.inputs[1]))
-            yield replaced(graph, {node.name: [first, second]})
+        case (ScatterSum(), Linear() as linear) | (Linear() as linear, ScatterSum()):
+            if is_movable(linear):
+                yield _exchanged(graph, view, node, source)
         case _:
             return
+
+
+def _exchanged(
+    graph: TensorProductGraph, view: View, node: Node, source: Node
+) -> TensorProductGraph:
+    """The graph in which a node acts before the one that it reads, each with its other inputs."""
+    inner = view.fresh(f"{node.name}.moved")
+    first = Node(inner, node.operation, (source.inputs[0], *node.inputs[1:]))
+    second = Node(node.name, source.operation, (inner, *source.inputs[1:]))
+    return replaced(graph, {node.name: [first, second]})
 
 
 def linear_over_product(
