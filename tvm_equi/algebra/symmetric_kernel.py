@@ -82,15 +82,8 @@ def symmetric_kernel(
         path = Path((pair.left, pair.right, number), ("u",) * 3, (("u", mul),), 1.0)
         forms.setdefault(("x", "x", "t"), []).append(path)
     for number, (output, polynomial) in enumerate(found):
-        names, segments = _operands(polynomial.factors, needed)
-        extents: tuple[tuple[str, int], ...] = (("u", mul),)
-        channels: tuple[str, ...] = ("u",) * 4
-        scale = 1.0
-        if names[1] == "one":
-            extents, channels = (("u", mul), ("v", 1)), ("u", "v", "uv", "u")
-            scale = sqrt(2 * factor_ir(irreps, polynomial.factors[0])[0] + 1)
-        path = Path((*segments, number, output), channels, extents, scale)
-        forms.setdefault((*names, "w", "z"), []).append(path)
+        names, path = _weighted(irreps, polynomial, needed, (number, output), mul)
+        forms.setdefault(names, []).append(path)
     contractions: list[Contraction] = []
     steps: list[Step] = []
     for step_names, paths in forms.items():
@@ -106,6 +99,24 @@ def symmetric_kernel(
         tuple((name, types[name]) for name in outside),
         tuple(steps),
     )
+
+
+def _weighted(
+    irreps: tuple[Ir, ...],
+    polynomial: Polynomial,
+    needed: tuple[Pair, ...],
+    ends: tuple[int, int],
+    mul: int,
+) -> tuple[tuple[str, ...], Path]:
+    """The values that a polynomial is made of, and its path; `ends` are its segments of w and z."""
+    names, segments = _operands(polynomial.factors, needed)
+    extents: tuple[tuple[str, int], ...] = (("u", mul),)
+    channels: tuple[str, ...] = ("u",) * 4
+    scale = 1.0
+    if names[1] == "one":
+        extents, channels = (("u", mul), ("v", 1)), ("u", "v", "uv", "u")
+        scale = sqrt(2 * factor_ir(irreps, polynomial.factors[0])[0] + 1)
+    return (*names, "w", "z"), Path((*segments, *ends), channels, extents, scale)
 
 
 def _operands(
