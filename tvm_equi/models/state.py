@@ -25,9 +25,9 @@ class Constants(torch.nn.Module):
 
     def __init__(self, source: torch.nn.Module) -> None:
         super().__init__()
-        _share_tensors(self, source)
+        share_tensors(self, source)
         for name, child in source.named_children():
-            if _has_state(child):
+            if has_state(child):
                 self.add_module(name, Constants(child))
 
     def forward(self) -> None:
@@ -48,13 +48,13 @@ def share_state(new: torch.nn.Module, old: torch.nn.Module) -> None:
         new: has parameters and buffers of the same names.
         old: is left as it is.
     """
-    _share_tensors(new, old)
+    share_tensors(new, old)
     own = dict(new.named_children())
     for name, child in old.named_children():
         if name in own:
             if own[name] is not child:
                 share_state(own[name], child)
-        elif _has_state(child):
+        elif has_state(child):
             new.add_module(name, Constants(child))
     for name, value in vars(old).items():
         is_hooks = "_hook" in name  # the dictionaries themselves: handles remove from them
@@ -88,8 +88,13 @@ def has_hooks(module: torch.nn.Module) -> bool:
     return any(bool(getattr(module, kind, None)) for kind in kinds)
 
 
-def _share_tensors(new: torch.nn.Module, old: torch.nn.Module) -> None:
-    """The parameters and buffers of `old` itself in `new`, by the same names, in their order."""
+def share_tensors(new: torch.nn.Module, old: torch.nn.Module) -> None:
+    """Gives a module the parameters and buffers of another itself, by the same names, in its order.
+
+    Args:
+        new: takes them.
+        old: is left as it is.
+    """
     for name in (
         *dict(new.named_parameters(recurse=False)),
         *dict(new.named_buffers(recurse=False)),
@@ -109,8 +114,12 @@ def _persistent(module: torch.nn.Module) -> set[str]:
     return {name for name in module.state_dict() if "." not in name}
 
 
-def _has_state(module: torch.nn.Module) -> bool:
-    """Whether a module's state dict has anything."""
+def has_state(module: torch.nn.Module) -> bool:
+    """Whether a module or its children have parameters or buffers.
+
+    Args:
+        module: any.
+    """
     return any(True for _ in _tensors(module))
 
 

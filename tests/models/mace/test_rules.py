@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from tvm_equi.models.e3nn import swap
 from tvm_equi.models.mace.convolution import Convolution
 from tvm_equi.models.mace.elements import ElementLinear
 from tvm_equi.models.mace.radial import BiasedRadialNet, RadialNet
-from tvm_equi.models.mace.rules import INTERACTIONS, RULES, harmonics, interaction
+from tvm_equi.models.mace.rules import INTERACTIONS, RULES, interaction
 from tvm_equi.models.mace.walk import accelerate_mace
 
 Make = Callable[..., torch.nn.Module]
@@ -163,6 +164,6 @@ def test_other_modules_are_not_known(make_model: Make) -> None:
 
 
 def test_harmonics_keep_what_mace_torch_reads(make_model: Make) -> None:
-    change = harmonics(make_model().spherical_harmonics)
+    change = swap(make_model().spherical_harmonics)
     assert change is not None
     assert change.module._lmax == 2

@@ -21,7 +21,6 @@ from tvm_equi.models.mace.convolution import Convolution
 from tvm_equi.models.mace.elements import ElementLinear
 from tvm_equi.models.mace.names import BLOCKS, forward_of, is_a
 from tvm_equi.models.mace.radial import BiasedRadialNet, RadialNet
-from tvm_equi.nn.spherical_harmonics import SphericalHarmonics
 
 INTERACTIONS = (
     "RealAgnosticInteractionBlock",
@@ -38,7 +37,6 @@ HOOK = "conv_fusion"
 CONTRACTION = "mace.modules.symmetric_contraction.SymmetricContraction"
 E3NN_PRODUCT = "e3nn.o3._tensor_product._tensor_product.TensorProduct"
 E3NN_CONNECTED = "e3nn.o3._tensor_product._sub.FullyConnectedTensorProduct"
-E3NN_HARMONICS = "e3nn.o3._spherical_harmonics.SphericalHarmonics"
 NETS: dict[str, type[torch.nn.Module]] = {
     "e3nn.nn._fc.FullyConnectedNet": RadialNet,
     "mace.modules.radial.RadialMLP": BiasedRadialNet,
@@ -126,17 +124,6 @@ def _example(contraction: Any) -> Callable[[], tuple[torch.Tensor, ...]]:
     return example
 
 
-def harmonics(module: torch.nn.Module) -> Change | None:
-    """The spherical harmonics of a model."""
-    if not is_a(module, E3NN_HARMONICS):
-        return None
-    found = _attempt(SphericalHarmonics.from_e3nn, module)
-    if isinstance(found, str):
-        return Change(module, "left", found)
-    found._lmax = module._lmax  # which mace-torch reads
-    return Change(found, "swapped", repr(found))
-
-
 def _attempt(
     make: Callable[[torch.nn.Module], torch.nn.Module], module: torch.nn.Module
 ) -> torch.nn.Module | str:
@@ -147,5 +134,5 @@ def _attempt(
         return str(error)
 
 
-RULES: tuple[Rule, ...] = (interaction, contraction, harmonics)
+RULES: tuple[Rule, ...] = (interaction, contraction)
 """In the order in which they are tried."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import torch
 
+from tvm_equi.models.state import has_state, share_tensors
+
 
 def take_state(new: torch.nn.Module, old: torch.nn.Module) -> None:
     """Registers everything that another module's state dict and parameters hold.
@@ -18,19 +20,11 @@ def take_state(new: torch.nn.Module, old: torch.nn.Module) -> None:
         old: has it. Lists of parameters are kept as they are; of other modules inside, an empty
             module with their state.
     """
-    saved = old.state_dict().keys()
-    for name, parameter in old.named_parameters(recurse=False):
-        new.register_parameter(name, parameter)
-    for name, buffer in old.named_buffers(recurse=False):
-        new.register_buffer(name, buffer, persistent=name in saved)
+    share_tensors(new, old)
     for name, child in old.named_children():
-        if _has_state(child):
+        if has_state(child):
             new.add_module(name, child if _is_plain(child) else _holder(child))
     new.train(old.training)
-
-
-def _has_state(module: torch.nn.Module) -> bool:
-    return any(True for _ in module.parameters()) or any(True for _ in module.buffers())
 
 
 def _is_plain(module: torch.nn.Module) -> bool:
