@@ -9,33 +9,19 @@ without torch.compile. Peak memory is of one call, in a process of its own.
 
 from __future__ import annotations
 
-import argparse
-import json
 import warnings
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench import machine, report
-from bench.models.measure import (
-    Call,
-    Line,
-    Question,
-    answer_as_child,
-    as_json,
-    ask,
-    differences,
-    race,
-    table,
-)
+from bench.models.compare import FORCES, compare, options, run
+from bench.models.measure import Call, Line, Question, answer_as_child
 from bench.models.structures import STRUCTURES
-from bench.options import DTYPES, RESULTS, say
+from bench.options import DTYPES
 from tvm_equi.models.mace import accelerate_mace
 
 DEFAULT, OURS = "mace-torch", "accelerated"
-FORCES, TRAINING = "energy and forces", "training step"
 
 R_MAX = 5.0
 NUM_ELEMENTS = 89
@@ -141,14 +127,8 @@ def measure(question: Question, rounds: int, has_memory: bool) -> Line:
         rounds: timed calls of each contestant.
         has_memory: whether memory is measured, in further processes.
     """
-    from dataclasses import replace
-
-    asked = {name: replace(question, contestant=name) for name in (DEFAULT, OURS)}
-    peaks = {name: ask("bench.models.mace", q) for name, q in asked.items() if has_memory}
-    calls = {name: make_call(q) for name, q in asked.items()}
-    timings = race(calls, rounds)
-    errors = differences(calls[OURS](), calls[DEFAULT]())
-    return Line(question.structure, question.use, timings, {OURS: errors}, peaks)
+    names = (DEFAULT, OURS)
+    return compare("bench.models.mace", make_call, question, names, rounds, has_memory)
 
 
 def main() -> None:
@@ -156,35 +136,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY")
     if answer_as_child(make_call):
         return
-    parser = argparse.ArgumentParser(prog="python -m bench.models.mace", description=__doc__)
-    add = parser.add_argument
-    add("--structures", nargs="+", default=list(STRUCTURES), choices=list(STRUCTURES))
-    add("--uses", nargs="+", default=[FORCES, TRAINING], choices=[FORCES, TRAINING])
-    add("--atoms", type=int, default=500)
-    add("--dtype", default="float32", choices=sorted(DTYPES))
-    add("--threads", type=int, default=2)
-    add("--rounds", type=int, default=5, help="timed calls of each contestant")
-    add("--small", action="store_true", help="a model of 8 channels")
-    add("--no-memory", action="store_true", help="measure no memory")
-    add("--json", type=Path, default=RESULTS / "models_mace.json")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    lines = []
-    for structure in given.structures:
-        for use in given.uses:
-            say(f"{structure}, {use}")
-            question = Question(
-                DEFAULT, use, structure, given.atoms, given.dtype, given.threads, given.small
-            )
-            lines.append(measure(question, given.rounds, not given.no_memory))
-            medians = [f"{name} {t.median:.2f}" for name, t in lines[-1].timings.items()]
-            say(f"  seconds: {', '.join(medians)}")
-    title = f"MACE, {given.atoms} atoms, {given.dtype}, {given.threads} threads"
-    report.console().print(table(title, lines))
-    data = {"machine": machine.processor(), "versions": machine.versions()}
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(data | {"lines": [as_json(line) for line in lines]}, indent=1)
-    given.json.write_text(text + "\n", encoding="utf-8")
+    given = options("mace", __doc__, small="a model of 8 channels").parse_args()
+    run("MACE", given, given.uses, lambda q: measure(q, given.rounds, not given.no_memory))
 
 
 if __name__ == "__main__":

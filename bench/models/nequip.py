@@ -10,36 +10,21 @@ Peak memory is of one call, in a process of its own.
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import warnings
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench import machine, report
-from bench.models.measure import (
-    Call,
-    Line,
-    Question,
-    answer_as_child,
-    as_json,
-    ask,
-    differences,
-    race,
-    table,
-)
+from bench.models.compare import FORCES, TRAINING, compare, options, run
+from bench.models.measure import Call, Line, Question, answer_as_child
 from bench.models.structures import STRUCTURES
-from bench.options import DTYPES, RESULTS, say
 from tvm_equi.models.nequip import MODIFIER
 
 DEFAULT, OURS = "nequip", "accelerated"
 COMPILED, BOTH = "nequip, compiled", "accelerated, compiled"
-FORCES, TRAINING = "energy and forces", "training step"
 
 R_MAX = 5.0
 ELEMENTS = ("H", "C", "O")
@@ -151,58 +136,22 @@ def _training_step(model: Any, data: dict[str, torch.Tensor]) -> dict[str, torch
     return found | {"gradients": torch.cat(gradients)}
 
 
-def measure(question: Question, names: tuple[str, ...], rounds: int, has_memory: bool) -> Line:
-    """Times, differences and memory of one use.
-
-    Args:
-        question: which; its contestant does not count.
-        names: of the contestants; the first is the reference.
-        rounds: timed calls of each contestant.
-        has_memory: whether memory is measured, in further processes.
-    """
-    asked = {name: replace(question, contestant=name) for name in names}
-    peaks = {name: ask("bench.models.nequip", q) for name, q in asked.items() if has_memory}
-    calls = {name: make_call(q) for name, q in asked.items()}
-    timings = race(calls, rounds)
-    wanted = calls[names[0]]()
-    errors = {name: differences(calls[name](), wanted) for name in names[1:]}
-    return Line(question.structure, question.use, timings, errors, peaks)
-
-
 def main() -> None:
     """Prints a table and writes JSON, or, in a child process, answers one question."""
     warnings.filterwarnings("ignore")
     if answer_as_child(make_call):
         return
-    parser = argparse.ArgumentParser(prog="python -m bench.models.nequip", description=__doc__)
-    add = parser.add_argument
-    add("--structures", nargs="+", default=list(STRUCTURES), choices=list(STRUCTURES))
-    add("--uses", nargs="+", default=[FORCES, TRAINING], choices=[FORCES, TRAINING])
-    add("--atoms", type=int, default=500)
-    add("--dtype", default="float32", choices=sorted(DTYPES))
-    add("--threads", type=int, default=2)
-    add("--rounds", type=int, default=5, help="timed calls of each contestant")
-    add("--small", action="store_true", help="2 layers, 8 features, degrees up to 1")
-    add("--compiled", action="store_true", help="with nequip-compile too, energy and forces alone")
-    add("--no-memory", action="store_true", help="measure no memory")
-    add("--json", type=Path, default=RESULTS / "models_nequip.json")
+    parser = options("nequip", __doc__, small="2 layers, 8 features, degrees up to 1")
+    text = "with nequip-compile too, energy and forces alone"
+    parser.add_argument("--compiled", action="store_true", help=text)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
     names = (DEFAULT, OURS, COMPILED, BOTH) if given.compiled else (DEFAULT, OURS)
-    lines = []
-    for structure in given.structures:
-        for use in [FORCES] if given.compiled else given.uses:
-            say(f"{structure}, {use}")
-            question = Question(
-                DEFAULT, use, structure, given.atoms, given.dtype, given.threads, given.small
-            )
-            lines.append(measure(question, names, given.rounds, not given.no_memory))
-    title = f"NequIP, {given.atoms} atoms, {given.dtype}, {given.threads} threads"
-    report.console().print(table(title, lines))
-    data = {"machine": machine.processor(), "versions": machine.versions()}
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(data | {"lines": [as_json(line) for line in lines]}, indent=1)
-    given.json.write_text(text + "\n", encoding="utf-8")
+
+    def measure(question: Question) -> Line:
+        module, has_memory = "bench.models.nequip", not given.no_memory
+        return compare(module, make_call, question, names, given.rounds, has_memory)
+
+    run("NequIP", given, [FORCES] if given.compiled else given.uses, measure)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import pytest
 
 pytest.importorskip("mace")
 
-from bench.models.mace import DEFAULT, FORCES, OURS, TRAINING, measure
+from bench.models.compare import FORCES, TRAINING
+from bench.models.mace import DEFAULT, OURS, measure
 from bench.models.measure import Question, table
 
 
