@@ -58,7 +58,7 @@ def translate(captured: Captured) -> Translated:
     inputs = [placeholders[str(name)] for name in program.graph_signature.user_inputs]
     sizes = Sizes(_symbols(inputs, captured))
     constants = find_constants(program)
-    steps = Steps(sizes)
+    steps = Steps(sizes, {node: value for node, (_, value) in constants.values.items()})
     parameters: dict[str, torch.Tensor] = {}
     variables = []
     for node, (name, value) in constants.values.items():
