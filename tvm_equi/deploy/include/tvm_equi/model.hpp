@@ -36,10 +36,10 @@
 namespace tvm_equi {
 
 struct Options {
-  int threads = 1;                // of a call's parallel loops
-  std::string program = "main";   // of the file
-  std::string target = {};        // "" for the best that this CPU runs
-  std::string runtime = {};       // path of libtvm_runtime.so; "" to look for it
+  int threads = 1;               // of a call's parallel loops
+  std::string program = "main";  // of the file
+  std::string target = {};       // "" for the best that this CPU runs
+  std::string runtime = {};      // libtvm_runtime.so or its folder; "" to look for it
 };
 
 /// A tensor by name.
@@ -65,6 +65,7 @@ class LoadedProgram {
     read_parameters(container);
     std::lock_guard<std::mutex> lock(load_mutex());
     load_runtime(options.runtime);
+    register_index_error();
     Threads::expect(threads_);
     LibraryLoader loader(container);
     for (const std::string& section : entry_.kernels.at(target_)) loader.kernel(section);

@@ -1,8 +1,8 @@
 // TVM's small runtime, and how many threads its parallel loops take.
 //
-// libtvm_runtime.so holds the virtual machine of programs and the threads of kernels. It is linked to the
-// program, or found at the first load: by the dynamic linker, beside libtvm_ffi.so, or where Python's
-// packages have it.
+// libtvm_runtime.so holds the virtual machine of programs and the threads of kernels. It is linked, or found
+// at the first load: where $TVM_EQUI_RUNTIME says, by the dynamic linker, beside libtvm_ffi.so, or where
+// Python's packages have it.
 #pragma once
 
 #include <dlfcn.h>
@@ -49,7 +49,7 @@ inline std::string ffi_folder() {
 
 /// Loads TVM's runtime, unless it is there.
 ///
-/// @param path of libtvm_runtime.so; "" to look for it.
+/// @param path of libtvm_runtime.so or of its folder; "" to look for it.
 inline void load_runtime(const std::string& path = "") {
   // TVM would otherwise pin the calling thread to one core for good. Idle workers that spin for long take
   // the cores of others.
@@ -58,7 +58,9 @@ inline void load_runtime(const std::string& path = "") {
   if (detail::has_runtime()) return;
   const std::string name = "libtvm_runtime.so", folder = detail::ffi_folder();
   std::vector<std::string> paths = {name, folder + "/" + name, folder + "/../../tvm/lib/" + name};
-  if (!path.empty()) paths = {path};
+  const char* variable = std::getenv("TVM_EQUI_RUNTIME");  // the library, or a folder that has it
+  const std::string chosen = path.empty() && variable != nullptr ? variable : path;
+  if (!chosen.empty()) paths = {chosen, chosen + "/" + name};
   std::string reasons;
   for (const std::string& each : paths) {
     if (dlopen(each.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr && detail::has_runtime()) return;
@@ -66,10 +68,23 @@ inline void load_runtime(const std::string& path = "") {
     reasons += (reasons.empty() ? "" : "; ") + std::string(reason == nullptr ? each : reason);
   }
   detail::refuse("load", name + " of TVM", "none (" + reasons + ")",
-                 "link it, set LD_LIBRARY_PATH, or give its path as Options::runtime");
+                 "link it, or set TVM_EQUI_RUNTIME to the folder that has it");
 }
 
 namespace detail {
+
+/// What programs call when an index is out of range; the same as in Python (deploy/index_error.py).
+inline void register_index_error() {
+  static constexpr const char* kName = "tvm_equi.index_error";
+  if (tvm::ffi::Function::GetGlobal(kName)) return;
+  const auto raise = [](const tvm::ffi::String& what, int64_t count, int64_t index) {
+    throw tvm::ffi::Error("IndexError",
+                          std::string(what) + ": expected numbers from 0 to " +
+                              std::to_string(count - 1) + ", got " + std::to_string(index),
+                          "");
+  };
+  tvm::ffi::Function::SetGlobal(kName, tvm::ffi::Function::FromTyped(raise));
+}
 
 /// Threads of the parallel loops that are called from this thread.
 ///
