@@ -94,9 +94,7 @@ def add_kernels(
     dtypes = [dtype] if isinstance(dtype, str) else list(dtype)
     for name in dtypes:
         if name not in ("float32", "float64"):
-            raise ArgumentError(
-                f"add_kernels: dtype: expected float32 or float64, got {name!r}"
-            )
+            raise ArgumentError(f"add_kernels: dtype: expected float32 or float64, got {name!r}")
     plans = [UsedPlan(plan, name) for name in dtypes for plan in package_plans(path)]
     with tempfile.TemporaryDirectory() as folder:
         kernels = save_kernels(Path(folder) / KERNELS, plans, target)
