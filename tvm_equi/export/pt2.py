@@ -156,17 +156,27 @@ def _target_options(target: str | None) -> dict[str, Any]:
     """What has AOTInductor compile for a target.
 
     Raises:
+        ArgumentError: several targets.
         UnsupportedError: this release of torch compiles for this CPU alone.
     """
-    (name,) = cpu_targets(target)
+    name, *others = cpu_targets(target)
+    if others:
+        raise ArgumentError(
+            f"pt2: target: expected one, since AOTInductor compiles for one CPU, got {target!r}"
+        )
     if name == HOST:
         return {}
-    if not hasattr(torch._inductor.config.cpp, "march"):
+    if not _can_cross_compile():
         raise UnsupportedError(
             f"pt2: target: expected 'host' with torch {torch.__version__}, got {name!r}; later "
             "releases of torch compile for other CPUs"
         )
     return {"cpp.march": name, "cpp.simdlen": _VECTOR_BITS[name]}
+
+
+def _can_cross_compile() -> bool:
+    """Whether this release of torch takes the name of a CPU."""
+    return hasattr(torch._inductor.config.cpp, "march")
 
 
 def _opened(path: Path, mode: Any) -> zipfile.ZipFile:
