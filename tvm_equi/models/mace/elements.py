@@ -48,13 +48,14 @@ _KNOWN: Recent[Elements | None] = Recent()
 def elements_of(attributes: torch.Tensor) -> Elements | None:
     """The rows of each element; None where attributes are not one-hot, or need a gradient.
 
-    torch.compile, which knows no values, gets None too.
+    torch.compile and what traces by dispatch, which know no values, get None too.
 
     Args:
         attributes: [rows, elements].
     """
     if (
         torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()
         or attributes.requires_grad
         or attributes.dim() != 2
         or not attributes.numel()
