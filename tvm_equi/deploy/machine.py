@@ -74,16 +74,16 @@ class Machine:
         Raises:
             ArtifactError: the program fails, or gives what its manifest does not say.
         """
-        tensors = [
-            stage.tensor(value) for stage, value in zip(self._staging, inputs, strict=True)
-        ]
+        tensors = [stage.tensor(value) for stage, value in zip(self._staging, inputs, strict=True)]
         is_new = sizes not in self._sizes
         if is_new:
             self._note(sizes)
         try:
             results = list(self._function(*self._parameters, *tensors))
         except (RuntimeError, ValueError, TypeError, MemoryError) as error:
-            raise ArtifactError(f"{self.where}: expected the program to run, got: {error}") from error
+            raise ArtifactError(
+                f"{self.where}: expected the program to run, got: {error}"
+            ) from error
         if is_new:
             self._check(results)
         taken = {tensor.data_ptr() for tensor in tensors}

@@ -1,6 +1,6 @@
 """A model file as a function of numpy arrays, with neither torch nor a compiler.
 
-In: the path of a file that `tvm-equi compile` made. Out: a `Model`. Everything in the file is checked
+In: the path of a file that `tvm-equi compile` made. Out: a `Model`. All of the file is checked
 before any of its code is loaded. Refused: files that `container.read` refuses, that have no code
 for this CPU, or that hold no program.
 
