@@ -20,10 +20,11 @@ from typing import Any
 
 from tvm_equi.deploy.arguments import Signature, describe
 from tvm_equi.deploy.container import Container, read
+from tvm_equi.deploy.index_error import register_index_error
 from tvm_equi.deploy.libraries import load_program, register_kernel
 from tvm_equi.deploy.machine import Machine
 from tvm_equi.deploy.manifest import ProgramEntry, Target, Value
-from tvm_equi.deploy.runtime import default_threads, load_runtime, use_threads
+from tvm_equi.deploy.runtime import default_threads, use_threads
 from tvm_equi.deploy.targets import best_cpu_target
 from tvm_equi.deploy.tensors import Array, aligned_tensor
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, unknown_choice
@@ -77,6 +78,7 @@ class Model:
             ArgumentError: an input is missing or unknown, has another shape than the manifest says,
                 or a size that disagrees with another input's.
             ArgumentTypeError: an input is no array, or has another dtype.
+            IndexRangeError: an index names a row that does not exist.
             ArtifactError: the program fails.
         """
         arrays, sizes = self._signature.bind(inputs, named)
@@ -119,7 +121,7 @@ def load(
     found = read(path)
     entry = found.manifest.program(found.where, program)
     chosen = _target(found, target)
-    load_runtime()
+    register_index_error()
     make = _load_code(found, entry, chosen)
     tensors = found.parameters()
     where = f"{Path(path).name}: {program}"
