@@ -30,7 +30,7 @@ from tvm_equi.deploy.fields import (
     parse_json,
     shown,
 )
-from tvm_equi.deploy.header import HEADER, MAX_MANIFEST, Header, read_header
+from tvm_equi.deploy.header import HEADER, MAGIC, MAX_MANIFEST, Header, read_header
 from tvm_equi.deploy.manifest import Manifest, manifest_fields
 from tvm_equi.deploy.manifest_reader import check_schema, read_manifest
 from tvm_equi.deploy.safetensors import Tensor, read_tensors
@@ -160,8 +160,7 @@ def write(path: str | Path, manifest: Manifest, sections: Mapping[str, bytes]) -
     data = encode(manifest, sections)
     staging = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        if path.exists() and not path.is_file():
-            raise ArtifactError(f"save: path: expected a file to write, got {path}")
+        _check_place(path)
         try:
             with staging.open("wb") as file:
                 file.write(data)
@@ -175,6 +174,25 @@ def write(path: str | Path, manifest: Manifest, sections: Mapping[str, bytes]) -
             f"save: path: expected a file that can be written, got {path} ({error})"
         ) from error
     return path
+
+
+def _check_place(path: Path) -> None:
+    """Refuses to replace what is no model file.
+
+    Raises:
+        ArtifactError: there is a folder, or a file of another kind.
+    """
+    if not path.exists():
+        return
+    if not path.is_file():
+        kind = "folder" if path.is_dir() else "device"
+        raise ArtifactError(f"save: path: expected a file to write, got the {kind} {path}")
+    with path.open("rb") as file:
+        start = file.read(len(MAGIC))
+    if start not in (b"", MAGIC):
+        raise ArtifactError(
+            f"save: path: expected a new file or a model file to replace, got {path}"
+        )
 
 
 def read(path: str | Path) -> Container:

@@ -21,6 +21,8 @@ _V4 = f"{_V3} avx512bw avx512cd avx512dq avx512f avx512vl"
 LEVELS = {"x86-64-v2": _V2, "x86-64-v3": _V3, "x86-64-v4": _V4}
 """Source: System V psABI, x86-64 supplement, table 3.1; names of Linux."""
 
+LOWEST = "x86-64-v2"
+
 
 @lru_cache(maxsize=1)
 def host_features() -> frozenset[str]:
@@ -70,10 +72,11 @@ def best_cpu_target(where: str, targets: Sequence[Target]) -> Target:
         return max(runnable, key=lambda target: len(needed_features(target)))
     least = min(fitting, key=lambda target: len(needed_features(target) - features))
     lacking = ", ".join(sorted(needed_features(least) - features))
+    names = [target.name for target in fitting]
+    advice = "" if LOWEST in names else f"; compile it with target='{LOWEST}' too"
     raise ArtifactError(
-        f"{where}: target: expected one that this CPU runs, got "
-        f"{', '.join(target.name for target in fitting)}; for {least.name} this CPU lacks "
-        f"{lacking}; compile it with target='x86-64-v2' too"
+        f"{where}: target: expected one that this CPU runs, got {', '.join(names)}; "
+        f"for {least.name} this CPU lacks {lacking}{advice}"
     )
 
 

@@ -1,7 +1,7 @@
 """Load compiled libraries of kernels.
 
-In: the path of a library made by `artifact.codegen`. Out: a function that takes tensors through
-DLPack. Only the small TVM runtime is loaded, never the compiler.
+In: a library made by `artifact.codegen`, in a file or in memory. Out: a function that takes tensors
+through DLPack. Only the small TVM runtime is loaded, never the compiler.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from tvm_equi.artifact.cuda_libraries import check_runtime
+from tvm_equi.deploy.libraries import kernel_name, register_kernel
 from tvm_equi.deploy.runtime import load_runtime
 from tvm_equi.errors import ArtifactError
 from tvm_equi.lower.names import FUNCTION
+from tvm_equi.runtime.compiled import Library
 
 
 @lru_cache(maxsize=1)
@@ -49,4 +51,18 @@ def load_function(path: Path) -> Callable[..., None]:
         raise ArtifactError(
             f"load: {path.name}: expected a kernel library, got: {error}"
         ) from error
+    return function
+
+
+def load_library(library: Library) -> Callable[..., None]:
+    """The kernel in a library that is in memory; the same code is loaded once.
+
+    Args:
+        library: whose sha256 is known to be right.
+
+    Raises:
+        ArtifactError: the runtime is missing, or it is no library of ours.
+    """
+    register_kernel(library.sha256[:32], library.data, library.sha256)
+    function: Callable[..., None] = load_runtime().get_global_func(kernel_name(library.sha256))
     return function
