@@ -1,7 +1,7 @@
 // Virtual machines that run a program, as many as there are calls at once.
 //
-// A machine of TVM runs one call at a time; making one takes a fraction of a millisecond. What a call
-// returns is in memory of a pool that all machines share.
+// A machine of TVM runs one call at a time; making one takes a fraction of a millisecond. What a
+// call returns is in memory of a pool that all machines share.
 #pragma once
 
 #include <tvm/ffi/any.h>
@@ -70,7 +70,8 @@ class Machines {
     return with_context(where_, [&] {
       constexpr int kPooled = 2;  // memory that is kept for later calls
       const auto create = executable_->GetFunction("vm_load_executable");
-      if (!create.has_value()) refuse(where_, "a program for TVM's virtual machine", "another library");
+      if (!create.has_value())
+        refuse(where_, "a program for TVM's virtual machine", "another library");
       const auto module = create.value()().cast<tvm::ffi::Module>();
       module->GetFunction("vm_initialization").value()(int(kDLCPU), 0, kPooled);
       const auto main = module->GetFunction("main");
@@ -85,9 +86,9 @@ class Machines {
   std::vector<std::unique_ptr<Machine>> idle_;
 };
 
-/// Keeps the pool of memory small. It holds every block that was ever freed, by its size, so that calls
-/// with ever new numbers of edges would take ever more memory. It is emptied after a number of calls with
-/// sizes unlike those of the call before.
+/// Keeps the pool of memory small. It holds every block that was ever freed, by its size, so that
+/// calls with ever new numbers of edges would take ever more memory. It is emptied after a number
+/// of calls with sizes unlike those of the call before.
 class MemoryBound {
  public:
   void called_with(const std::vector<int64_t>& sizes) {
