@@ -83,13 +83,15 @@ def shown(value: Any) -> str:
             return "null"
         case str():
             text = ascii(value[:60])
-            return text if len(value) <= 60 else f"{text}..."
+            return text if len(value) <= 60 and len(text) <= 120 else f"{text[:120]}..."
         case bool() | int():
             return str(value).lower()
         case list():
             return f"a list of {len(value)}"
-        case _:
+        case dict():
             return f"an object with {len(value)} keys"
+        case _:
+            return type(value).__name__
 
 
 def as_object(where: str, value: Any, keys: Collection[str] | None = None) -> Mapping[str, Any]:
