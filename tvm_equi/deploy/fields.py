@@ -31,6 +31,19 @@ def canonical_json(data: Any) -> bytes:
     return text.encode("utf-8", errors="surrogatepass")
 
 
+def is_canonical(text: bytes, data: Any) -> bool:
+    """Whether a text is the one that `canonical_json` writes.
+
+    Args:
+        text: that was parsed.
+        data: that came out.
+    """
+    try:
+        return canonical_json(data) == text
+    except RecursionError:  # what is just shallow enough to be read may be too deep to be written
+        return False
+
+
 def parse_json(where: str, data: bytes) -> Any:
     """The data of a JSON text.
 
