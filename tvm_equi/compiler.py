@@ -2,8 +2,8 @@
 
 In: a graph, or a module that is one. Out: an `Artifact`, a torch module whose kernels are compiled,
 derivatives included, for a CPU, for GPUs or for both, and on request a program that runs where no
-torch is. In: a captured model of any kind. Out: a `Program`. `tune` searches for faster schedules of the
-same kernels, which `compile` then finds. `verify` compares with e3nn.
+torch is. In: a captured model of any kind. Out: a `Program`. `tune` searches for faster schedules
+of the same kernels, which `compile` then finds. `verify` compares with e3nn.
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ def compile(
     planned = DEFAULT_PIPELINE(graph)
     kept = {name: value for name, value in parameters.items() if name in planned.parameters}
     module = GraphModule(planned, kept)
+    captured = None if gradients is None else capture_graph(module, gradients)
     plans = needed_plans(module, derivatives, wrt)
     compiled = _build(plans, graph_dtype(planned), targets, progress)
     content = Content(
@@ -134,8 +135,8 @@ def compile(
         tuple(compiled),
         tuple(plans),
     )
-    if gradients is not None:
-        program, others = _program(capture_graph(module, gradients), targets)
+    if captured is not None:
+        program, others = _program(captured, targets)
         content = replace(content, programs=(program,), parameters=others)
     artifact = Artifact(planned, dict(module.named_parameters()), content)
     if HOST in targets or all(is_gpu(name) for name in targets):
