@@ -106,7 +106,7 @@ class Artifact(GraphModule):
 
 
 def load(path: str | Path) -> Artifact:
-    """The artifact in a file, or in a folder of a version before 0.2; needs no compiler.
+    """The artifact in a file, or in a folder that earlier versions wrote; needs no compiler.
 
     Args:
         path: of the file.
