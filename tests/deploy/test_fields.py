@@ -73,6 +73,12 @@ def test_shown(value: object, text: str) -> None:
     assert fields.shown(value) == text
 
 
+def test_listed() -> None:
+    assert fields.listed([]) == "none"
+    assert fields.listed("abcdefgh") == "a, b, c, d, e, f, g, h"
+    assert fields.listed("abcdefghij") == "a, b, c, d, e, f, g, h and 2 more"
+
+
 _word = fields.as_name(re.compile(r"[a-z\d]+"), "a word")
 
 
