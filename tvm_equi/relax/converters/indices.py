@@ -131,7 +131,7 @@ def _broadcast(tensor: Any, point: Sequence[Any]) -> list[Any]:
 def _sum_rows(steps: Steps, x: Expr, index: Expr, values: Expr) -> Expr:
     """x with rows of values added to its rows, by an index that is checked."""
     shape = list(x.ty.shape.values)
-    columns = steps.result.shape[1:].numel() if len(shape) > 1 else 1
+    columns = steps.result.shape[steps.result.dim() - len(shape) + 1 :].numel() if len(shape) > 1 else 1
     if not isinstance(columns, int):
         raise UnsupportedError(f"expected rows of a fixed size, got {columns}")
     rows = reshaped(steps, values, [index.ty.shape.values[0], constant(columns)])
@@ -169,20 +169,35 @@ def index_add(
 def index_put(
     steps: Steps, x: Expr, indices: Sequence[Expr | None], source: Expr, accumulate: bool = False
 ) -> Expr:
-    """Rows added by one index.
+    """Rows added by an index of the first axis, or by indices of the first axes.
 
     Raises:
-        UnsupportedError: several indices, or rows that are replaced.
+        UnsupportedError: indices of other axes, or rows that are replaced.
     """
-    if len(indices) != 1 or indices[0] is None or not accumulate:
-        raise UnsupportedError("expected one index of the first axis, and accumulate=True")
-    node = steps.node.args[1][0]
-    index = checked(steps, indices[0], node, x.ty.shape.values[0])
-    shape = [*index.ty.shape.values, *list(x.ty.shape.values)[1:]]
+    if any(index is None for index in indices) or not accumulate:
+        raise UnsupportedError("expected indices of the first axes, and accumulate=True")
+    sizes, shape = list(x.ty.shape.values), list(source.ty.shape.values)
+    flat, rows = None, constant(1)
+    for index, node, size in zip(indices, steps.node.args[1], sizes, strict=False):
+        own = checked(steps, index, node, size)
+        flat = own if flat is None else _combined(steps, flat, own, size)
+        rows = rows * size
+    shape = [*flat.ty.shape.values, *sizes[len(indices) :]]
     values = steps.emit(relax.op.broadcast_to(source, shape))
-    if index.ty.ndim != 1:
-        index = reshaped(steps, index, [_product(list(index.ty.shape.values))])
-    return _sum_rows(steps, x, index, values)
+    if flat.ty.ndim != 1:
+        flat = reshaped(steps, flat, [_product(list(flat.ty.shape.values))])
+    if len(indices) == 1:
+        return _sum_rows(steps, x, flat, values)
+    sums = _sum_rows(steps, reshaped(steps, x, [rows, *sizes[len(indices) :]]), flat, values)
+    return reshaped(steps, sums, sizes)
+
+
+def _combined(steps: Steps, first: Expr, second: Expr, size: Expr) -> Expr:
+    """The index of two axes as one of the axis that both make."""
+    scaled = steps.emit_te(
+        lambda tensor: te.compute(tensor.shape, lambda *at: tensor(*at) * size), first, name="scale"
+    )
+    return steps.emit(relax.op.add(scaled, second))
 
 
 @converts("aten.scatter_add.default")

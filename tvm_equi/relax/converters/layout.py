@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import tvm
 from tvm import relax, tirx
 
 from tvm_equi.errors import UnsupportedError
@@ -158,11 +159,17 @@ def getitem(steps: Steps, values: Sequence[Expr], number: int) -> Expr:
 def _between(
     steps: Steps, x: Expr, source: Expr, axis: int, start: Expr, length: Expr
 ) -> Expr:
-    """A tensor with a range along an axis replaced."""
+    """A tensor with a range along an axis replaced; a range of no length is no part of the new."""
     size = x.ty.shape.values[axis]
-    before = part(steps, x, axis, constant(0), start)
-    after = part(steps, x, axis, start + length, size - start - length)
-    return steps.emit(relax.op.concat([before, source, after], axis))
+    analyzer = tvm.sym.Analyzer()
+    parts = [(constant(0), start), (start + length, size - start - length)]
+    before, after = [
+        [] if analyzer.can_prove(count == 0) else [part(steps, x, axis, first, count)]
+        for first, count in parts
+    ]
+    if not before and not after:
+        return source
+    return steps.emit(relax.op.concat([*before, source, *after], axis))
 
 
 @converts("aten.slice_scatter.default")
