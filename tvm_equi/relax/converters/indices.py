@@ -16,7 +16,7 @@ from torch.fx import Node
 from tvm import relax, te, tirx
 
 from tvm_equi.errors import UnsupportedError
-from tvm_equi.relax.converters.layout import reshaped
+from tvm_equi.relax.converters.layout import broadcast, reshaped
 from tvm_equi.relax.converters.table import converts
 from tvm_equi.relax.indices import check_range, sum_rows
 from tvm_equi.relax.sizes import constant
@@ -131,7 +131,8 @@ def _broadcast(tensor: Any, point: Sequence[Any]) -> list[Any]:
 def _sum_rows(steps: Steps, x: Expr, index: Expr, values: Expr) -> Expr:
     """x with rows of values added to its rows, by an index that is checked."""
     shape = list(x.ty.shape.values)
-    columns = steps.result.shape[steps.result.dim() - len(shape) + 1 :].numel() if len(shape) > 1 else 1
+    leading = 1 + steps.result.dim() - len(shape)  # axes that the index counts
+    columns = steps.result.shape[leading:].numel()
     if not isinstance(columns, int):
         raise UnsupportedError(f"expected rows of a fixed size, got {columns}")
     rows = reshaped(steps, values, [index.ty.shape.values[0], constant(columns)])
@@ -176,14 +177,13 @@ def index_put(
     """
     if any(index is None for index in indices) or not accumulate:
         raise UnsupportedError("expected indices of the first axes, and accumulate=True")
-    sizes, shape = list(x.ty.shape.values), list(source.ty.shape.values)
-    flat, rows = None, constant(1)
+    sizes, flat, rows = list(x.ty.shape.values), None, constant(1)
     for index, node, size in zip(indices, steps.node.args[1], sizes, strict=False):
         own = checked(steps, index, node, size)
         flat = own if flat is None else _combined(steps, flat, own, size)
         rows = rows * size
     shape = [*flat.ty.shape.values, *sizes[len(indices) :]]
-    values = steps.emit(relax.op.broadcast_to(source, shape))
+    values = broadcast(steps, source, shape)
     if flat.ty.ndim != 1:
         flat = reshaped(steps, flat, [_product(list(flat.ty.shape.values))])
     if len(indices) == 1:
