@@ -1,7 +1,7 @@
 // A block of memory with the content of a file, aligned to pages.
 //
-// The file is read, not mapped: what was checked can then not change under our hands, and a file that is
-// truncated later ends no process with SIGBUS. 60 MB take about 20 ms.
+// The file is read, not mapped: what was checked can then not change under our hands, and a file
+// that is truncated later ends no process with SIGBUS. 60 MB take about 20 ms.
 #pragma once
 
 #include <fcntl.h>

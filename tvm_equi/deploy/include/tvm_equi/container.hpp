@@ -1,7 +1,7 @@
 // A model file's outer layer: header, manifest, sections, checksums (docs/format.md).
 //
-// In: a path. Out: the manifest as JSON data, and sections by name. Everything is checked before it is
-// given out: sizes, padding, names of sections, and the SHA-256 of every byte.
+// In: a path. Out: the manifest as JSON data, and sections by name. Everything is checked before it
+// is given out: sizes, padding, names of sections, and the SHA-256 of every byte.
 #pragma once
 
 #include <algorithm>
@@ -68,7 +68,8 @@ inline uint64_t check_header(const std::string& where, const unsigned char* head
   return manifest_size;
 }
 
-/// Whether a name is one of a section: parts of letters, digits and `_ . -`, none of them "." or "..".
+/// Whether a name is one of a section: parts of letters, digits and `_ . -`, none of them "." or
+/// "..".
 inline bool is_section_name(std::string_view name) {
   size_t start = 0;
   while (true) {
@@ -84,7 +85,9 @@ inline bool is_section_name(std::string_view name) {
   }
 }
 
-inline uint64_t aligned(uint64_t offset) { return (offset + kAlignment - 1) / kAlignment * kAlignment; }
+inline uint64_t aligned(uint64_t offset) {
+  return (offset + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 }  // namespace detail
 
@@ -186,7 +189,8 @@ class Container {
         field["offset"].fail(std::to_string(start) + ", where the part before it ends");
       }
       if (start > buffer_->size() || size > buffer_->size() - start) {
-        field["size"].fail("to end within the file's " + std::to_string(buffer_->size()) + " bytes");
+        field["size"].fail("to end within the file's " + std::to_string(buffer_->size()) +
+                           " bytes");
       }
       const std::string here = where_ + ": " + name;
       for (uint64_t byte = end; byte < start; ++byte) {
@@ -207,7 +211,8 @@ class Container {
 
   const Section& find(std::string_view name) const {
     const auto found = sections_.find(name);
-    if (found == sections_.end()) detail::refuse(where_, "a section " + detail::shown(name), "none");
+    if (found == sections_.end())
+      detail::refuse(where_, "a section " + detail::shown(name), "none");
     return found->second;
   }
 

@@ -27,7 +27,8 @@ namespace detail {
 /// A text from a file for a message: quoted, shortened, control characters replaced.
 inline std::string shown(std::string_view text, size_t limit = 80) {
   std::string out = "'";
-  for (unsigned char c : text.substr(0, limit)) out.push_back(c < 0x20 || c == 0x7f ? '?' : char(c));
+  for (unsigned char c : text.substr(0, limit))
+    out.push_back(c < 0x20 || c == 0x7f ? '?' : char(c));
   return out + (text.size() > limit ? "...'" : "'");
 }
 

@@ -1,8 +1,8 @@
 // JSON from a file that nobody vouches for.
 //
-// In: a text. Out: data. Refused: text that is not UTF-8 or not JSON, a key given twice, a number that
-// is no whole number of 64 bits, nesting deeper than a manifest's. (tvm_ffi's own parser recurses
-// without a limit and keeps one of two equal keys in silence.)
+// In: a text. Out: data. Refused: text that is not UTF-8 or not JSON, a key given twice, a number
+// that is no whole number of 64 bits, nesting deeper than a manifest's. (tvm_ffi's own parser
+// recurses without a limit and keeps one of two equal keys in silence.)
 #pragma once
 
 #include <cstddef>
@@ -101,11 +101,14 @@ class JsonParser {
   }
 
   void skip_spaces() {
-    while (at_ < text_.size() && std::string_view(" \t\n\r").find(text_[at_]) != std::string_view::npos) ++at_;
+    while (at_ < text_.size() &&
+           std::string_view(" \t\n\r").find(text_[at_]) != std::string_view::npos)
+      ++at_;
   }
 
   Json parse_value(int depth) {
-    if (depth > kMaxDepth) fail("at most " + std::to_string(kMaxDepth) + " lists within one another");
+    if (depth > kMaxDepth)
+      fail("at most " + std::to_string(kMaxDepth) + " lists within one another");
     if (++num_values_ > kMaxValues) fail("at most " + std::to_string(kMaxValues) + " values");
     skip_spaces();
     switch (peek()) {
@@ -150,7 +153,8 @@ class JsonParser {
     const bool has_leading_zero = at_ > first + 1 && text_[first] == '0';
     if (at_ == first || has_leading_zero || peek() == '.' || peek() == 'e' || peek() == 'E') {
       at_ = start;
-      fail(first == start && peek() != '-' && (peek() < '0' || peek() > '9') ? "a value" : "a whole number");
+      fail(first == start && peek() != '-' && (peek() < '0' || peek() > '9') ? "a value"
+                                                                             : "a whole number");
     }
     return Json(is_negative ? -int64_t(magnitude) : int64_t(magnitude));
   }

@@ -1,8 +1,8 @@
 // Libraries of code from a checked model file, loaded.
 //
-// In: sections. Out: functions. A library is written to a private folder, loaded and removed. A kernel's
-// function is registered with tvm_ffi under the SHA-256 of its library, where programs find it; it is
-// loaded once for all models of a process, and stays.
+// In: sections. Out: functions. A library is written to a private folder, loaded and removed. A
+// kernel's function is registered with tvm_ffi under the SHA-256 of its library, where programs
+// find it; it is loaded once for all models of a process, and stays.
 #pragma once
 
 #include <fcntl.h>

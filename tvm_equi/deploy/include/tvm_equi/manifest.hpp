@@ -1,8 +1,8 @@
 // The manifest of a model file: what is in it, for which machines, and how it is called.
 //
-// In: a checked container. Out: data. A manifest is read completely or refused, with the field's name:
-// keys that are missing or unknown, names of no section, target or kernel, and signatures that do not
-// fit together.
+// In: a checked container. Out: data. A manifest is read completely or refused, with the field's
+// name: keys that are missing or unknown, names of no section, target or kernel, and signatures
+// that do not fit together.
 #pragma once
 
 #include <algorithm>
@@ -121,7 +121,8 @@ class ManifestReader {
     out.plans = manifest_["plans"].each([&](const Field& field) { return read_plan(field); });
     for (const PlanEntry& entry : out.plans) plans.push_back(entry.plan);
     check_unique(manifest_["plans"].where(), plans);
-    out.programs = manifest_["programs"].each([&](const Field& field) { return read_program(field); });
+    out.programs =
+        manifest_["programs"].each([&](const Field& field) { return read_program(field); });
     check_unique(manifest_["programs"].where(), names_of(out.programs));
     out.parameters = read_optional(manifest_["parameters"]);
     for (const ProgramEntry& program : out.programs) {
@@ -162,7 +163,8 @@ class ManifestReader {
     if (!is_gpu) {
       out.machine = field["machine"].name("a machine such as 'x86_64'", kWord);
       out.features = field["features"].each([](const Field& item) {
-        return item.name("a CPU feature such as 'avx2'", "_ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        return item.name("a CPU feature such as 'avx2'",
+                         "_ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                          "abcdefghijklmnopqrstuvwxyz0123456789.:-");
       });
       check_unique(field["features"].where(), out.features);
@@ -173,7 +175,8 @@ class ManifestReader {
       const std::string& text = item.text();
       size_t digits = 3;
       while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
-      const bool has_letter = digits + 1 == text.size() && text[digits] >= 'a' && text[digits] <= 'z';
+      const bool has_letter =
+          digits + 1 == text.size() && text[digits] >= 'a' && text[digits] <= 'z';
       const bool has_rest = digits < text.size() && !has_letter;
       if (text.substr(0, 3) != "sm_" || digits < 5 || digits > 7 || has_rest) {
         item.fail("a GPU such as 'sm_90'");
@@ -249,7 +252,9 @@ class ManifestReader {
     PlanEntry out;
     out.plan = field["plan"].text();
     out.name = field["operator"].choice({"run", "convolve"});
-    const auto operand = [&](const Field& item) { return read_operand(item, out.name == "convolve"); };
+    const auto operand = [&](const Field& item) {
+      return read_operand(item, out.name == "convolve");
+    };
     out.inputs = field["inputs"].each(operand);
     out.outputs = field["outputs"].each(operand);
     out.passes = field["passes"].each([&](const Field& item) { return read_pass(item, out); });
@@ -269,7 +274,8 @@ class ManifestReader {
   static ValueEntry read_value(const Field& field) {
     field.only({"name", "dtype", "shape"});
     ValueEntry out;
-    out.name = field["name"].name("a name of letters, digits and _ . - after a letter", kName, ".-0123456789");
+    out.name = field["name"].name("a name of letters, digits and _ . - after a letter", kName,
+                                  ".-0123456789");
     out.dtype = field["dtype"].choice(
         {"float32", "float64", "float16", "bfloat16", "int64", "int32", "bool"});
     out.shape = field["shape"].each([](const Field& item) {
@@ -282,19 +288,22 @@ class ManifestReader {
   ProgramEntry read_program(const Field& field) const {
     field.only({"name", "inputs", "outputs", "parameters", "libraries", "kernels"});
     ProgramEntry out;
-    out.name = field["name"].name("a name of letters, digits and _ . - after a letter", kName, ".-0123456789");
+    out.name = field["name"].name("a name of letters, digits and _ . - after a letter", kName,
+                                  ".-0123456789");
     out.inputs = field["inputs"].each(read_value);
     out.outputs = field["outputs"].each(read_value);
     out.parameters = field["parameters"].each([](const Field& item) { return item.text(); });
     const auto section = [&](const Field& item) { return read_section(item); };
     out.libraries = by_target(field["libraries"], cpus_, section);
-    out.kernels = by_target(field["kernels"], cpus_, [&](const Field& item) { return item.each(section); });
+    out.kernels =
+        by_target(field["kernels"], cpus_, [&](const Field& item) { return item.each(section); });
     check_unique(field["inputs"].where(), names_of(out.inputs));
     check_unique(field["outputs"].where(), names_of(out.outputs));
     if (out.outputs.empty()) field["outputs"].fail("one or more");
     if (out.libraries.empty()) field["libraries"].fail("one for a target");
     for (const auto& [target, name] : out.libraries) {
-      if (out.kernels.count(target) == 0) refuse(field["kernels"].where(), "the targets of libraries", "none for " + shown(target));
+      if (out.kernels.count(target) == 0)
+        refuse(field["kernels"].where(), "the targets of libraries", "none for " + shown(target));
     }
     if (out.kernels.size() != out.libraries.size()) {
       refuse(field["kernels"].where(), "the targets of libraries", "more");

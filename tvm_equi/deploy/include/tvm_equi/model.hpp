@@ -4,8 +4,9 @@
 //     auto out = model({{"vectors", vectors}, {"edge_index", edges}});
 //     float energy = out["energy"].item<float>();
 //
-// Everything about a file is checked before code of it is loaded; names, dtypes and shapes are checked in
-// each call. Every error is a tvm_equi::Error. Calls from several threads at once are right.
+// Everything about a file is checked before code of it is loaded; names, dtypes and shapes are
+// checked in each call. Every error is a tvm_equi::Error. Calls from several threads at once are
+// right.
 #pragma once
 
 #include <tvm/ffi/any.h>
@@ -93,20 +94,25 @@ class LoadedProgram {
     }
     Threads::use(where_, threads_);
     memory_.called_with(sizes.values);
-    std::vector<Tensor> outputs = with_context(where_, [&] {
-      return tensors_of(machines_->run(arguments.data(), arguments.size()));
-    });
+    std::vector<Tensor> outputs = with_context(
+        where_, [&] { return tensors_of(machines_->run(arguments.data(), arguments.size())); });
     for (size_t i = 0; i < outputs.size(); ++i) {
       signature_.check_output(where_, i, outputs[i], sizes);
-      // An output that is an input's memory would not outlive it.
-      for (const Tensor& input : given) {
-        if (outputs[i].address() == input.address()) outputs[i] = outputs[i].copied();
+      if (is_memory_of(given, outputs[i]) || is_memory_of(owned_, outputs[i])) {
+        outputs[i] = outputs[i].copied();
       }
     }
     return outputs;
   }
 
  private:
+  /// Whether an output is handed through: it must outlive inputs, and be no way to change
+  /// parameters.
+  static bool is_memory_of(const std::vector<Tensor>& tensors, const Tensor& output) {
+    return std::any_of(tensors.begin(), tensors.end(),
+                       [&](const Tensor& tensor) { return tensor.address() == output.address(); });
+  }
+
   const ProgramEntry& find(const std::string& name) const {
     std::string known;
     for (const ProgramEntry& entry : manifest_.programs) {
@@ -138,12 +144,11 @@ class LoadedProgram {
         refuse(where_ + ": parameters", "a tensor of " + section, shown(name));
       }
       const TensorEntry& tensor = found->second;
-      const SharedMemory<std::shared_ptr<const void>> memory{
-          const_cast<char*>(tensor.bytes.data()), container.memory()};
+      const SharedMemory<std::shared_ptr<const void>> memory{const_cast<char*>(tensor.bytes.data()),
+                                                             container.memory()};
       const tvm::ffi::ShapeView shape(tensor.shape.data(), tensor.shape.size());
       const DLDataType dtype = dtype_named(tensor.dtype);
-      const Tensor view(
-          tvm::ffi::Tensor::FromNDAlloc(memory, shape, dtype, DLDevice{kDLCPU, 0}));
+      const Tensor view(tvm::ffi::Tensor::FromNDAlloc(memory, shape, dtype, DLDevice{kDLCPU, 0}));
       owned_.push_back(view.usable());  // a copy only where it does not start at a multiple of 64
       parameters_.push_back(owned_.back().ffi());
     }

@@ -1,8 +1,8 @@
 // TVM's small runtime, and how many threads its parallel loops take.
 //
-// libtvm_runtime.so holds the virtual machine of programs and the threads of kernels. It is linked, or found
-// at the first load: where $TVM_EQUI_RUNTIME says, by the dynamic linker, beside libtvm_ffi.so, or where
-// Python's packages have it.
+// libtvm_runtime.so holds the virtual machine of programs and the threads of kernels. It is linked,
+// or found at the first load: where $TVM_EQUI_RUNTIME says, by the dynamic linker, beside
+// libtvm_ffi.so, or where Python's packages have it.
 #pragma once
 
 #include <dlfcn.h>
@@ -26,7 +26,8 @@ namespace tvm_equi {
 
 namespace detail {
 
-/// Held while functions are registered or looked up: tvm_ffi's table of them has no lock of its own.
+/// Held while functions are registered or looked up: tvm_ffi's table of them has no lock of its
+/// own.
 inline std::mutex& load_mutex() {
   static std::mutex mutex;
   return mutex;
@@ -51,8 +52,8 @@ inline std::string ffi_folder() {
 ///
 /// @param path of libtvm_runtime.so or of its folder; "" to look for it.
 inline void load_runtime(const std::string& path = "") {
-  // TVM would otherwise pin the calling thread to one core for good. Idle workers that spin for long take
-  // the cores of others.
+  // TVM would otherwise pin the calling thread to one core for good. Idle workers that spin for
+  // long take the cores of others.
   setenv("TVM_BIND_THREADS", "0", 0);
   setenv("TVM_THREAD_POOL_SPIN_COUNT", "1000", 0);
   if (detail::has_runtime()) return;
@@ -88,8 +89,8 @@ inline void register_index_error() {
 
 /// Threads of the parallel loops that are called from this thread.
 ///
-/// TVM has a pool of workers for each calling thread, which never grows: the first call makes it as large
-/// as the largest number of threads that any model was loaded with.
+/// TVM has a pool of workers for each calling thread, which never grows: the first call makes it as
+/// large as the largest number of threads that any model was loaded with.
 class Threads {
  public:
   /// Makes room for `count` threads in pools to come.
@@ -107,7 +108,8 @@ class Threads {
     };
     static thread_local Local local;
     const pid_t process = getpid();
-    if (local.process != 0 && local.process != process) count = 1;  // a fork has none of the workers
+    if (local.process != 0 && local.process != process)
+      count = 1;  // a fork has none of the workers
     if (local.count == count) return;
     if (local.pool == 0) {
       const int pool = std::max(count, most_expected().load());

@@ -34,15 +34,15 @@ struct DtypeCode {
   uint64_t num_bytes;
 };
 inline constexpr DtypeCode kDtypeCodes[] = {
-    {"BOOL", "bool", 1},    {"U8", "uint8", 1},      {"I8", "int8", 1},     {"I16", "int16", 2},
-    {"I32", "int32", 4},    {"I64", "int64", 8},     {"F16", "float16", 2}, {"BF16", "bfloat16", 2},
-    {"F32", "float32", 4},  {"F64", "float64", 8}};
+    {"BOOL", "bool", 1},   {"U8", "uint8", 1},   {"I8", "int8", 1},     {"I16", "int16", 2},
+    {"I32", "int32", 4},   {"I64", "int64", 8},  {"F16", "float16", 2}, {"BF16", "bfloat16", 2},
+    {"F32", "float32", 4}, {"F64", "float64", 8}};
 
 /// The entry of one tensor, and where it starts and ends.
 inline std::pair<TensorEntry, std::pair<uint64_t, uint64_t>> read_tensor(const Field& field) {
   field.only({"dtype", "shape", "data_offsets"});
-  const std::string& code = field["dtype"].choice(
-      {"BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64"});
+  const std::string& code =
+      field["dtype"].choice({"BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64"});
   const DtypeCode& known = *std::find_if(std::begin(kDtypeCodes), std::end(kDtypeCodes),
                                          [&](const DtypeCode& item) { return item.code == code; });
   TensorEntry entry{std::string(known.dtype), {}, {}};
@@ -54,7 +54,8 @@ inline std::pair<TensorEntry, std::pair<uint64_t, uint64_t>> read_tensor(const F
   const bool is_empty = std::find(entry.shape.begin(), entry.shape.end(), 0) != entry.shape.end();
   if (is_empty) size = 0;
   for (int64_t length : entry.shape) {
-    if (__builtin_mul_overflow(size, uint64_t(length), &size)) field["shape"].fail("fewer elements");
+    if (__builtin_mul_overflow(size, uint64_t(length), &size))
+      field["shape"].fail("fewer elements");
   }
   if (uint64_t(offsets[1] - offsets[0]) != size) {
     refuse(field["data_offsets"].where(), std::to_string(size) + " bytes",
@@ -70,11 +71,12 @@ inline std::map<std::string, TensorEntry> read_tensors(const std::string& where,
                                                        std::string_view data) {
   using detail::refuse;
   if (data.size() < 8) refuse(where, "8 bytes or more", std::to_string(data.size()));
-  const auto length = detail::little_endian<uint64_t>(
-      reinterpret_cast<const unsigned char*>(data.data()));
+  const auto length =
+      detail::little_endian<uint64_t>(reinterpret_cast<const unsigned char*>(data.data()));
   const uint64_t most = std::min<uint64_t>(detail::kMaxTensorsHeader, data.size() - 8);
   if (length > most) {
-    refuse(where + ": header", "at most " + std::to_string(most) + " bytes", std::to_string(length));
+    refuse(where + ": header", "at most " + std::to_string(most) + " bytes",
+           std::to_string(length));
   }
   const std::string_view text = data.substr(8, length), rest = data.substr(8 + length);
   if (text.empty() || text.front() != '{') refuse(where + ": header", "'{'", "another start");
@@ -104,7 +106,8 @@ inline std::map<std::string, TensorEntry> read_tensors(const std::string& where,
     entry.bytes = rest.substr(range.first, end - range.first);
     if (entry.dtype == "bool") {
       for (char c : entry.bytes) {
-        if (uint8_t(c) > 1) refuse(where + ": " + detail::shown(name), "bytes 0 and 1 for bool", "others");
+        if (uint8_t(c) > 1)
+          refuse(where + ": " + detail::shown(name), "bytes 0 and 1 for bool", "others");
       }
     }
   }

@@ -48,8 +48,7 @@ inline void sha256_blocks_portable(ShaState& state, const unsigned char* data, s
     for (int i = 0; i < 64; ++i) {
       if (i >= 16) {
         const uint32_t near = w[(i + 14) % 16], far = w[(i + 1) % 16];
-        w[i % 16] += w[(i + 9) % 16] +
-                     (rotate_right(far, 7) ^ rotate_right(far, 18) ^ (far >> 3)) +
+        w[i % 16] += w[(i + 9) % 16] + (rotate_right(far, 7) ^ rotate_right(far, 18) ^ (far >> 3)) +
                      (rotate_right(near, 17) ^ rotate_right(near, 19) ^ (near >> 10));
       }
       const uint32_t t1 = h + (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25)) +

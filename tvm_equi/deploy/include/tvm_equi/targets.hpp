@@ -1,8 +1,8 @@
 // Which of a model file's targets is best on this machine.
 //
-// In: targets of a manifest. Out: one of them, the one that makes most of this CPU; where the system
-// lists no features, the one that needs the fewest. Refused, with what this CPU lacks: a file that has
-// no code for it.
+// In: targets of a manifest. Out: one of them, the one that makes most of this CPU; where the
+// system lists no features, the one that needs the fewest. Refused, with what this CPU lacks: a
+// file that has no code for it.
 #pragma once
 
 #include <sys/utsname.h>
@@ -87,10 +87,10 @@ inline const Target& best_target(const std::string& where, const std::vector<Tar
     }
   }
   if (best == nullptr) {
-    detail::refuse(where + ": target",
-                   fitting.empty() ? "one for " + machine : "one that this CPU runs",
-                   (fitting.empty() ? there : fitting) + (lacking.empty() ? "" : "; this CPU lacks" + lacking),
-                   "compile it with --target x86-64-v2 too");
+    detail::refuse(
+        where + ": target", fitting.empty() ? "one for " + machine : "one that this CPU runs",
+        (fitting.empty() ? there : fitting) + (lacking.empty() ? "" : "; this CPU lacks" + lacking),
+        "compile it with --target x86-64-v2 too");
   }
   return *best;
 }

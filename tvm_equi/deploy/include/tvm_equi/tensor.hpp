@@ -24,7 +24,8 @@ inline constexpr size_t kTensorAlignment = 64;  // what TVM's code may count on
 struct AlignedMemory {
   void AllocData(DLTensor* tensor) {
     const size_t size = tvm::ffi::GetDataSize(*tensor);
-    const size_t room = std::max<size_t>(1, (size + kTensorAlignment - 1) / kTensorAlignment) * kTensorAlignment;
+    const size_t room =
+        std::max<size_t>(1, (size + kTensorAlignment - 1) / kTensorAlignment) * kTensorAlignment;
     tensor->data = std::aligned_alloc(kTensorAlignment, room);
     if (tensor->data == nullptr) throw std::bad_alloc();
   }
@@ -85,7 +86,8 @@ inline std::string shape_text(const int64_t* shape, int num_sizes) {
   return text + "]";
 }
 
-inline void copy_strided(const DLTensor& from, const char* source, char*& target, int axis, size_t item) {
+inline void copy_strided(const DLTensor& from, const char* source, char*& target, int axis,
+                         size_t item) {
   if (axis == from.ndim) {
     std::memcpy(target, source, item);
     target += item;
@@ -149,9 +151,7 @@ class Tensor {
   const tvm::ffi::Tensor& ffi() const { return tensor_; }
   const DLTensor& dl() const { return *tensor_.GetDLTensorPtr(); }
   DLDataType dtype() const { return tensor_.dtype(); }
-  std::vector<int64_t> shape() const {
-    return {dl().shape, dl().shape + dl().ndim};
-  }
+  std::vector<int64_t> shape() const { return {dl().shape, dl().shape + dl().ndim}; }
   int64_t size(int axis) const { return tensor_.size(axis); }
   int64_t numel() const { return tensor_.numel(); }
 
@@ -159,7 +159,8 @@ class Tensor {
   template <typename T>
   T* data() const {
     if (!detail::is_same(detail::dtype_of<T>(), dtype())) {
-      detail::refuse("tensor: data", detail::dtype_name(dtype()), detail::dtype_name(detail::dtype_of<T>()));
+      detail::refuse("tensor: data", detail::dtype_name(dtype()),
+                     detail::dtype_name(detail::dtype_of<T>()));
     }
     return reinterpret_cast<T*>(address());
   }
@@ -209,7 +210,8 @@ class Tensor {
 
   static void check_count(int64_t wanted, size_t found) {
     if (uint64_t(wanted) != found) {
-      detail::refuse("tensor: values", std::to_string(wanted) + " for the shape", std::to_string(found));
+      detail::refuse("tensor: values", std::to_string(wanted) + " for the shape",
+                     std::to_string(found));
     }
   }
 
