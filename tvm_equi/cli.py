@@ -1,4 +1,4 @@
-"""The command `tvm-equi`: demo, compile, inspect, doctor, and those of `cli_tune`.
+"""The command `tvm-equi`: demo, compile, inspect, doctor, and those of `cli_tune`, `cli_runtime`.
 
 In: a command line. Out: text on the terminal, artifacts on disk. An error of the package is one
 line and exit code 2; `doctor` exits with 1 if something needed is missing.
@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tvm_equi import cli_tune
+from tvm_equi import cli_runtime, cli_tune
 from tvm_equi.cli_source import Source, check_dtype, read_source, readable_errors
 
 app = typer.Typer(
@@ -96,6 +96,7 @@ def compile_command(
 
 
 cli_tune.register(app)
+cli_runtime.register(app)
 
 
 @app.command()
