@@ -37,6 +37,9 @@ class Artifact(GraphModule):
 
     Attributes:
         content: as it was given.
+
+    Raises:
+        ArtifactError: the content has a parameter that the graph has too.
     """
 
     def __init__(
@@ -46,6 +49,9 @@ class Artifact(GraphModule):
         content: Content,
     ) -> None:
         super().__init__(graph, parameters)
+        twice = sorted(content.parameters.keys() & set(graph.parameters))
+        if twice:
+            raise ArtifactError(f"artifact: content: expected {twice[0]} of the graph alone")
         self.content = content
 
     @property
