@@ -56,29 +56,28 @@ class EnergyForces(torch.nn.Module):
         return {name: found[name] for name in OUTPUTS}
 
 
-def reference(size: Size, dtype: str) -> EnergyForces:
-    """The model as mace-torch runs it.
+def single(size: Size, *, is_accelerated: bool = True) -> EnergyForces:
+    """The model in float32.
 
     Args:
         size: of the model.
-        dtype: of its values.
+        is_accelerated: whether with kernels of ours, or as mace-torch runs it.
     """
-    model = build(size, dtype)
+    model = build(size, "float32")
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    return EnergyForces(model).eval()
+    return EnergyForces(accelerate_mace(model) if is_accelerated else model).eval()
 
 
-def accelerated(size: Size, dtype: str) -> EnergyForces:
-    """The same, with kernels of ours.
+def reference(size: Size) -> EnergyForces:
+    """The same model as mace-torch runs it, from the same weights, in float64.
 
     Args:
         size: of the model.
-        dtype: of its values.
     """
-    found = reference(size, dtype)
-    found.model = accelerate_mace(found.model)
-    return found.eval()
+    model = single(size, is_accelerated=False).double()
+    torch.set_default_dtype(torch.float64)
+    return model
 
 
 def inputs(size: Size, structure: str, num_atoms: int, dtype: str) -> dict[str, torch.Tensor]:

@@ -46,9 +46,7 @@ def write_demo(
         for target, paths in program.kernels.items()
     }
     names = tuple(program.parameters)
-    compiled = CompiledProgram(
-        "main", program.inputs, program.outputs, names, libraries, kernels
-    )
+    compiled = CompiledProgram("main", program.inputs, program.outputs, names, libraries, kernels)
     content = Content(
         dtype,
         1,

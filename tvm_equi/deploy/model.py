@@ -32,6 +32,9 @@ from tvm_equi.errors import ArgumentError, ArgumentTypeError, unknown_choice
 MAIN = "main"
 """The program that is loaded where the caller names none."""
 
+SERIAL_ROWS = 16
+"""A call all of whose sizes are smaller runs on one thread: waking others takes longer."""
+
 
 class Model:
     """A compiled model: arrays in, arrays out. Made by `load`; several threads may call it at once.
@@ -86,7 +89,8 @@ class Model:
             machine = self._local.machine
         except AttributeError:
             machine = self._local.machine = self._make_machine()
-        use_threads(self.threads)
+        is_small = max(sizes, default=SERIAL_ROWS) < SERIAL_ROWS
+        use_threads(1 if is_small else self.threads)
         return dict(zip(self._names, machine.run(arrays, sizes), strict=True))
 
     def __repr__(self) -> str:
