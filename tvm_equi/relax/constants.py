@@ -21,6 +21,9 @@ MAX_GROWTH = 4
 FREE_ELEMENTS = 1 << 12
 """Values of up to so many numbers are stored in any case."""
 
+ANONYMOUS = "constant/"
+"""Start of the names of values that follow from no parameter."""
+
 _LIFTED = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
@@ -112,5 +115,5 @@ def _evaluate(node: Node, known: dict[Node, Any]) -> Any:
 def _name(node: Node, names: dict[Node, str]) -> str:
     """A name from those of the parameters that a value is made of, and the step's own."""
     sources = [names[source] for source in node.all_input_nodes if source in names]
-    base = sources[0].split("/")[0] if sources else "constant"
-    return f"{base}/{node.name}"
+    base = sources[0].split("/")[0] + "/" if sources else ANONYMOUS
+    return f"{base}{node.name}"

@@ -122,7 +122,6 @@ def kernel_function(call: KernelCall, dtype: str, target: str, form: Form) -> An
         [*first, *last, *middle],
         scheduled.body,
         scheduled.ret_type,
-        scheduled.buffer_map,
         scheduled.attrs,
     )
     return (

@@ -23,8 +23,8 @@ import torch
 
 from tvm_equi.errors import ArtifactError
 from tvm_equi.export.capture import Captured, Value
-from tvm_equi.relax.lower import LowerTensorProducts, compile_kernels
-from tvm_equi.relax.pipeline import build_module
+from tvm_equi.relax.lower import compile_kernels
+from tvm_equi.relax.pipeline import build
 from tvm_equi.relax.translate import translate
 from tvm_equi.schedule.targets import HOST, cpu_target
 
@@ -66,8 +66,7 @@ def build_program(captured: Captured, targets: Sequence[str] = (HOST,)) -> Progr
     for target in targets:
         entries = compile_kernels(translated.module, target)
         kernels[target] = tuple(dict.fromkeys(entry.library for entry in entries))
-        lowered = LowerTensorProducts(kernels="packed", target=target)(translated.module)
-        executable = build_module(lowered, cpu_target(target).tvm_target())
+        executable = build(translated.module, cpu_target(target).tvm_target(), "packed", target)
         libraries[target] = _library(executable)
     return Program(
         libraries, kernels, translated.parameters, captured.inputs, captured.outputs

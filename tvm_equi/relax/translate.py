@@ -22,7 +22,7 @@ from tvm import relax
 
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.export.capture import Captured
-from tvm_equi.relax.constants import find_constants
+from tvm_equi.relax.constants import ANONYMOUS, find_constants
 from tvm_equi.relax.converters import CONVERTERS
 from tvm_equi.relax.sizes import Sizes
 from tvm_equi.relax.steps import Steps
@@ -62,12 +62,12 @@ def translate(captured: Captured) -> Translated:
     parameters: dict[str, torch.Tensor] = {}
     variables = []
     for node, (name, value) in constants.values.items():
-        if value.is_floating_point():
+        if value.is_floating_point() and not name.startswith(ANONYMOUS):
             parameters[name] = value
             variable = _variable(name, value.shape, value.dtype, sizes)
             variables.append(variable)
             steps.values[node] = variable
-        else:  # indices, which have been checked, and may not be exchanged
+        else:  # no parameter, or an index that has been checked and may not be exchanged
             steps.values[node] = relax.const(value.cpu().numpy(), _dtype(value.dtype))
     for node, given in zip(inputs, captured.inputs, strict=True):
         value = node.meta["val"]

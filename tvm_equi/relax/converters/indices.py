@@ -16,7 +16,7 @@ from torch.fx import Node
 from tvm import relax, te, tirx
 
 from tvm_equi.errors import UnsupportedError
-from tvm_equi.relax.converters.layout import reshaped
+from tvm_equi.relax.converters.layout import broadcast, reshaped
 from tvm_equi.relax.converters.table import converts
 from tvm_equi.relax.indices import check_range, sum_rows
 from tvm_equi.relax.sizes import constant
@@ -179,7 +179,7 @@ def index_put(
     node = steps.node.args[1][0]
     index = checked(steps, indices[0], node, x.ty.shape.values[0])
     shape = [*index.ty.shape.values, *list(x.ty.shape.values)[1:]]
-    values = steps.emit(relax.op.broadcast_to(source, shape))
+    values = broadcast(steps, source, shape)
     if index.ty.ndim != 1:
         index = reshaped(steps, index, [_product(list(index.ty.shape.values))])
     return _sum_rows(steps, x, index, values)

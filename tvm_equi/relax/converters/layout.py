@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import tvm_ffi
 from tvm import relax, tirx
+from tvm.sym import Analyzer
 
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.relax.converters.table import converts
@@ -18,6 +20,8 @@ from tvm_equi.relax.steps import Expr, Steps
 
 def reshaped(steps: Steps, x: Expr, shape: Sequence[Expr]) -> Expr:
     """The numbers of a tensor in another shape."""
+    if tvm_ffi.structural_equal(relax.ShapeExpr(list(shape)), x.ty.shape):
+        return x
     return steps.emit(relax.op.reshape(x, list(shape)))
 
 
@@ -53,7 +57,14 @@ def transpose(steps: Steps, x: Expr, first: int = 0, second: int = 1) -> Expr:
 @converts("aten.expand.default")
 def expand(steps: Steps, x: Expr, *_: Any, **__: Any) -> Expr:
     """Copies along axes of one."""
-    return steps.emit(relax.op.broadcast_to(x, steps.shape))
+    return broadcast(steps, x, steps.shape)
+
+
+def broadcast(steps: Steps, x: Expr, shape: Sequence[Expr]) -> Expr:
+    """Copies of a tensor along its axes of one."""
+    if tvm_ffi.structural_equal(relax.ShapeExpr(list(shape)), x.ty.shape):
+        return x
+    return steps.emit(relax.op.broadcast_to(x, list(shape)))
 
 
 @converts("aten.repeat.default")
@@ -77,7 +88,7 @@ def concat(steps: Steps, tensors: Sequence[Expr], dim: int = 0) -> Expr:
         for tensor, node in zip(tensors, given, strict=True)
         if len(node.meta["val"].shape) == len(steps.shape)  # torch lets empty [0] tensors pass
     ]
-    return kept[0] if len(kept) == 1 else steps.emit(relax.op.concat(kept, dim % len(steps.shape)))
+    return side_by_side(steps, kept, dim % len(steps.shape))
 
 
 @converts("aten.stack.default")
@@ -86,7 +97,7 @@ def stack(steps: Steps, tensors: Sequence[Expr], dim: int = 0) -> Expr:
     axis = dim % len(steps.shape)
     one = [constant(1) if number == axis else size for number, size in enumerate(steps.shape)]
     parts = [reshaped(steps, steps.cast(tensor, steps.dtype), one) for tensor in tensors]
-    return steps.emit(relax.op.concat(parts, axis))
+    return side_by_side(steps, parts, axis)
 
 
 def part(steps: Steps, x: Expr, axis: int, start: Expr, length: Expr, step: int = 1) -> Expr:
@@ -155,14 +166,27 @@ def getitem(steps: Steps, values: Sequence[Expr], number: int) -> Expr:
     return values[number]
 
 
-def _between(
-    steps: Steps, x: Expr, source: Expr, axis: int, start: Expr, length: Expr
-) -> Expr:
+def is_empty(size: Expr) -> bool:
+    """Whether a size is known to be zero."""
+    return isinstance(size, tirx.IntImm) and size.value == 0
+
+
+def side_by_side(steps: Steps, parts: Sequence[Expr], axis: int) -> Expr:
+    """Tensors along an axis, but for those that are known to be empty."""
+    kept = [each for each in parts if not is_empty(each.ty.shape.values[axis])] or [parts[0]]
+    return kept[0] if len(kept) == 1 else steps.emit(relax.op.concat(kept, axis))
+
+
+def _between(steps: Steps, x: Expr, source: Expr, axis: int, start: Expr, length: Expr) -> Expr:
     """A tensor with a range along an axis replaced."""
-    size = x.ty.shape.values[axis]
-    before = part(steps, x, axis, constant(0), start)
-    after = part(steps, x, axis, start + length, size - start - length)
-    return steps.emit(relax.op.concat([before, source, after], axis))
+    simplify = Analyzer().simplify
+    rest = simplify(x.ty.shape.values[axis] - start - length)
+    ranges = [(constant(0), start), (simplify(start + length), rest)]
+    outer = [
+        None if is_empty(length) else part(steps, x, axis, first, length) for first, length in ranges
+    ]
+    parts = [each for each in (outer[0], source, outer[1]) if each is not None]
+    return side_by_side(steps, parts, axis)
 
 
 @converts("aten.slice_scatter.default")
@@ -207,11 +231,17 @@ def pad(steps: Steps, x: Expr, widths: Sequence[int], value: float = 0.0) -> Exp
     if any(not isinstance(width, int) or width < 0 for width in widths):
         raise UnsupportedError(f"expected margins of 0 or more, got {list(widths)}")
     rank = x.ty.ndim
-    pairs = [[0, 0] for _ in range(rank)]
     for number in range(len(widths) // 2):
-        pairs[rank - 1 - number] = [widths[2 * number], widths[2 * number + 1]]
-    flat = [width for pair in pairs for width in pair]
-    return steps.emit(relax.op.nn.pad(x, flat, pad_value=value))
+        axis = rank - 1 - number
+        parts = [x]
+        for place, width in ((0, widths[2 * number]), (1, widths[2 * number + 1])):
+            if width:
+                shape = list(x.ty.shape.values)
+                shape[axis] = constant(width)
+                margin = relax.op.full(shape, relax.const(value, steps.dtype), steps.dtype)
+                parts.insert(place * len(parts), steps.emit(margin))
+        x = side_by_side(steps, parts, axis)
+    return x
 
 
 @converts("aten.flip.default")
