@@ -48,7 +48,7 @@ def model(shared: Path) -> Callable[[str], Path]:
         path = shared / f"demo_{dtype}.tvmeq"
         with filelock.FileLock(f"{path}.lock"):
             if not path.exists():
-                write_demo(path, dtype, [TARGET])  # type: ignore[arg-type]
+                write_demo(path, dtype, [TARGET], gradient="d_positions")  # type: ignore[arg-type]
         return path
 
     return made
@@ -74,7 +74,7 @@ def write_data(path: Path, structure: Structure, dtype: str) -> Path:
     """Inputs, and what e3nn gives in float64."""
     energy, forces = eager(make_reference(SMALL), structure)
     inputs = structure.to(getattr(torch, dtype)).inputs()
-    expected = {"expected.energy": energy, "expected.gradient": -forces}
+    expected = {"expected.energy": energy, "expected.d_positions": -forces}
     tensors = {
         name: Tensor(str(value.dtype).removeprefix("torch."), value.numpy())
         for name, value in (inputs | expected).items()
