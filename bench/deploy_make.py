@@ -1,15 +1,16 @@
 """Makes what `bench.deploy` measures: model files, inputs, and what torch computes of them.
 
 Run as `python -m bench.deploy_make FOLDER`, where mace-torch is installed. In: the name of a size.
-Out: `model.tvmeq`, MACE with forces; `tiny.tvmeq`, a program of one kernel, which has its graph too;
-and for each an .npz with inputs and, of MACE, energies and forces in float64, as mace-torch
-computes them from the same weights.
+Out: `model.tvmeq`, MACE with forces, and `tiny.tvmeq`, a program of one kernel, which has its graph
+too; for each its inputs and, of MACE, energies and forces in float64, as mace-torch computes them
+from the same weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from bench.models import deployed
 from bench.models.mace import LARGE, SMALL, Size
 from bench.options import say
-from tvm_equi.deploy.manifest import Value
+from tvm_equi.deploy.safetensors import Tensor, write_tensors
 from tvm_equi.export.capture import Captured, capture, capture_graph, example_inputs
 from tvm_equi.graph import GraphBuilder
 from tvm_equi.graph.instructions import channelwise
@@ -31,6 +32,8 @@ from tvm_equi.runtime.model_file import Content, described, save_model
 TARGETS = ("x86-64-v3", "x86-64-v4")
 STRUCTURE, ATOMS = "water", 96
 """Of the inputs; the first call is compared with later ones of the same size."""
+
+TINY_ROWS = 8
 
 SIZES = {"large": LARGE, "small": SMALL}
 
@@ -48,14 +51,10 @@ def write_program(
         graph: its text, where torch is to run it too.
     """
     built = build_program(captured, targets)
-
-    def values(given: tuple[object, ...]) -> tuple[Value, ...]:
-        return tuple(Value(v.name, v.dtype, v.shape) for v in given)  # type: ignore[attr-defined]
-
     program = CompiledProgram(
         "main",
-        values(built.inputs),
-        values(built.outputs),
+        built.inputs,
+        built.outputs,
         tuple(built.parameters),
         {target: Library.of(data) for target, data in built.libraries.items()},
         {
@@ -92,11 +91,9 @@ def make_mace(folder: Path, size: Size, targets: tuple[str, ...]) -> None:
     inputs = deployed.inputs(size, STRUCTURE, ATOMS, "float64")
     expected = deployed.reference(size)(**inputs)
     torch.set_default_dtype(torch.float32)
-    np.savez(
-        folder / "model.npz",
-        **{name: _single(value) for name, value in inputs.items()},
-        **{f"expected_{name}": value.detach().numpy() for name, value in expected.items()},
-    )
+    arrays = {name: _single(value) for name, value in inputs.items()}
+    wanted = {f"expected_{name}": value.detach().numpy() for name, value in expected.items()}
+    _write_inputs(folder / "model", arrays, wanted)
 
 
 def make_tiny(folder: Path, targets: tuple[str, ...]) -> None:
@@ -116,7 +113,17 @@ def make_tiny(folder: Path, targets: tuple[str, ...]) -> None:
         folder / "tiny.tvmeq", capture_graph(module), "float32", targets, to_json(graph, indent=1)
     )
     inputs, _ = example_inputs(module)
-    np.savez(folder / "tiny.npz", **{name: value[:8].numpy() for name, value in inputs.items()})
+    arrays = {name: value[:TINY_ROWS].numpy() for name, value in inputs.items()}
+    _write_inputs(folder / "tiny", arrays, {})
+
+
+def _write_inputs(
+    stem: Path, arrays: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]
+) -> None:
+    """Inputs for Python, with what is expected, and for C++."""
+    np.savez(stem.with_suffix(".npz"), **arrays, **wanted)
+    tensors = {name: Tensor(array.dtype.name, array) for name, array in arrays.items()}
+    stem.with_suffix(".safetensors").write_bytes(write_tensors(tensors))
 
 
 def _single(value: torch.Tensor) -> np.ndarray:

@@ -83,7 +83,9 @@ def _is_constant(node: Node, known: dict[Node, Any]) -> bool:
     target: Any = node.target
     is_random = torch.Tag.nondeterministic_seeded in getattr(target, "tags", ())
     is_sized = any(isinstance(size, torch.SymInt) for size in _sizes(node))
-    return not is_random and not is_sized and all(source in known for source in node.all_input_nodes)
+    return (
+        not is_random and not is_sized and all(source in known for source in node.all_input_nodes)
+    )
 
 
 def _sizes(node: Node) -> list[Any]:

@@ -96,10 +96,7 @@ def index_tensor(steps: Steps, x: Expr, indices: Sequence[Expr | None]) -> Expr:
     if axes != list(range(axes[0], axes[-1] + 1)):
         raise UnsupportedError("expected indices of axes side by side")
     nodes = steps.node.args[1]
-    found = [
-        checked(steps, indices[axis], nodes[axis], x.ty.shape.values[axis])
-        for axis in axes
-    ]
+    found = [checked(steps, indices[axis], nodes[axis], x.ty.shape.values[axis]) for axis in axes]
     return _read(steps, x, found, axes[0])
 
 
