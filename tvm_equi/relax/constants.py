@@ -83,9 +83,7 @@ def _is_constant(node: Node, known: dict[Node, Any]) -> bool:
     target: Any = node.target
     is_random = torch.Tag.nondeterministic_seeded in getattr(target, "tags", ())
     is_sized = any(isinstance(size, torch.SymInt) for size in _sizes(node))
-    return (
-        not is_random and not is_sized and all(source in known for source in node.all_input_nodes)
-    )
+    return not is_random and not is_sized and all(source in known for source in node.all_input_nodes)
 
 
 def _sizes(node: Node) -> list[Any]:
@@ -102,10 +100,7 @@ def _evaluate(node: Node, known: dict[Node, Any]) -> Any:
     """What a step gives; None where that is much larger than what it is made of."""
     value = node.meta.get("val")
     if isinstance(value, torch.Tensor) and value.numel() > FREE_ELEMENTS:
-        given: list[Any] = []
-        for source in node.all_input_nodes:
-            made = known[source]
-            given += made if isinstance(made, (list, tuple)) else [made]
+        given = [known[source] for source in node.all_input_nodes]
         total = sum(each.numel() for each in given if isinstance(each, torch.Tensor))
         if value.numel() > MAX_GROWTH * total:
             return None

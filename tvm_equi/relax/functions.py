@@ -154,9 +154,7 @@ def _legalize_concat(builder: Any, call: Any) -> Any:
                 own = place[along] - start
                 inside = tirx.max(tirx.min(own, sizes[number] - 1), 0)
                 value = tensors[number](*place[:along], inside, *place[along + 1 :])
-                found = (
-                    value if found is None else tirx.if_then_else(own < sizes[number], value, found)
-                )
+                found = value if found is None else tirx.if_then_else(own < sizes[number], value, found)
                 if number:
                     start = start - sizes[number - 1]
             return found

@@ -255,9 +255,7 @@ def extremum(steps: Steps, x: Expr, y: Expr) -> Expr:
     is_maximum = str(steps.node.target).startswith("aten.maximum")
     is_left = _is_less(steps, right, left) if is_maximum else _is_less(steps, left, right)
     is_none = steps.emit(relax.op.not_equal(left, left))
-    return steps.emit(
-        relax.op.where(steps.emit(relax.op.logical_or(is_left, is_none)), left, right)
-    )
+    return steps.emit(relax.op.where(steps.emit(relax.op.logical_or(is_left, is_none)), left, right))
 
 
 @converts("aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf", "aten.where.Scalar")
