@@ -4,13 +4,18 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-gpu-schedules test-mace test-nequip test-models-all test-deploy lint bench bench-models clean
+.PHONY: demo test test-all test-gpu-schedules test-mace test-nequip test-models-all test-deploy lint bench bench-models clean
 
 demo: .venv/.installed
 	$(BIN)/tvm-equi demo
 
 test: .venv/.installed
 	$(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+# With the slow ones, here and in the code bases' environments.
+test-all: .venv/.installed
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not gpu_schedules and not deploy"
+	$(MAKE) test-models-all
 
 # Proofs about schedules for GPUs that need no GPU: ptxas, OpenCL on the CPU (PoCL), Oclgrind. On Debian:
 # apt-get install pocl-opencl-icd ocl-icd-libopencl1 oclgrind

@@ -31,6 +31,19 @@ def canonical_json(data: Any) -> bytes:
     return text.encode("utf-8", errors="surrogatepass")
 
 
+def is_canonical(text: bytes, data: Any) -> bool:
+    """Whether a text is the one that `canonical_json` writes.
+
+    Args:
+        text: that was parsed.
+        data: that came out.
+    """
+    try:
+        return canonical_json(data) == text
+    except RecursionError:  # what is just shallow enough to be read may be too deep to be written
+        return False
+
+
 def parse_json(where: str, data: bytes) -> Any:
     """The data of a JSON text.
 
@@ -83,13 +96,15 @@ def shown(value: Any) -> str:
             return "null"
         case str():
             text = ascii(value[:60])
-            return text if len(value) <= 60 else f"{text}..."
+            return text if len(value) <= 60 and len(text) <= 120 else f"{text[:120]}..."
         case bool() | int():
             return str(value).lower()
         case list():
             return f"a list of {len(value)}"
-        case _:
+        case dict():
             return f"an object with {len(value)} keys"
+        case _:
+            return type(value).__name__
 
 
 def as_object(where: str, value: Any, keys: Collection[str] | None = None) -> Mapping[str, Any]:
