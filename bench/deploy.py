@@ -190,7 +190,7 @@ def measure(places: Places, name: str, repeats: int) -> tuple[list[Line], dict[s
 
     started = repeat(f"Python, {name}", lambda: places.ask("startup", "model"))
     called = repeat("Python, one kernel", lambda: places.ask("overhead", "tiny"))
-    torch = repeat("torch", lambda: places.ask_torch("tiny"))
+    torch = repeat("torch", lambda: places.ask_torch("model"))
 
     def column(answers: list[dict[str, Any]], key: str) -> list[float]:
         return [answer[key] for answer in answers]
@@ -233,7 +233,7 @@ def measure(places: Places, name: str, repeats: int) -> tuple[list[Line], dict[s
     lines += [
         times("torch: import torch", column(torch, "torch"), "ms"),
         times("torch: import tvm_equi.load", column(torch, "package"), "ms"),
-        times("torch: load the program of one kernel, as a graph", column(torch, "load"), "ms"),
+        times(f"torch: load {name}, as a function of tensors", column(torch, "load"), "ms"),
     ]
     errors = {key: max(a["errors"][key] for a in started) for key in started[0]["errors"]}
     return lines, errors
