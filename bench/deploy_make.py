@@ -102,6 +102,7 @@ def _single(value: torch.Tensor) -> np.ndarray:
 def main() -> None:
     """Writes the files."""
     warnings.filterwarnings("ignore", message="Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY")
+    warnings.filterwarnings("ignore", message="The TorchScript type system")
     parser = argparse.ArgumentParser(prog="python -m bench.deploy_make", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", choices=sorted(SIZES), default="large")
