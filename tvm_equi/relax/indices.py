@@ -55,6 +55,17 @@ def body() -> Iterator[None]:
         yield
 
 
+def match(handle: Any, shape: tuple[Any, ...], dtype: str) -> Any:
+    """The buffer of an argument, which may lie anywhere.
+
+    Args:
+        handle: the argument.
+        shape: of the tensor.
+        dtype: of its numbers.
+    """
+    return T.match_buffer(handle, shape, dtype, align=1)
+
+
 def finished(builder: Any) -> Any:
     """The function that has been built, of no name of its own.
 
@@ -86,8 +97,8 @@ def check_range(what: str, dtype: str) -> Any:
         given, count = T.arg("index", T.handle()), T.arg("count", T.int64())
         result = T.arg("result", T.handle())
         num = tirx.Var("num", "int64")
-        index = T.match_buffer(given, (num,), dtype)
-        out = T.match_buffer(result, (num,), "int64")
+        index = match(given, (num,), dtype)
+        out = match(result, (num,), "int64")
         with body(), T.serial(0, num) as i:
             value = index[i].astype("int64")
             with T.If(tirx.any(value < 0, value >= count)), T.Then():
@@ -106,10 +117,10 @@ def sum_rows(dtype: str, columns: int) -> Any:
     with function("sum_rows") as builder:
         handles = [T.arg(name, T.handle()) for name in ("index", "values", "sums", "exact")]
         num, rows = tirx.Var("num", "int64"), tirx.Var("rows", "int64")
-        index = T.match_buffer(handles[0], (num,), "int64")
-        values = T.match_buffer(handles[1], (num, columns), dtype)
-        sums = T.match_buffer(handles[2], (rows, columns), dtype)
-        exact = T.match_buffer(handles[3], (rows, columns), ACCUMULATOR)
+        index = match(handles[0], (num,), "int64")
+        values = match(handles[1], (num, columns), dtype)
+        sums = match(handles[2], (rows, columns), dtype)
+        exact = match(handles[3], (rows, columns), ACCUMULATOR)
         tasks = -(-columns // PARALLEL_COLUMNS) if columns >= 2 * PARALLEL_COLUMNS else 1
         width = -(-columns // tasks)
         loop = T.parallel if tasks > 1 else T.serial
