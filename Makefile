@@ -51,10 +51,11 @@ lint: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.installed
+bench: .venv/.installed .venv-mace/.installed .venv-runtime/.installed
 	$(BIN)/python -m bench.tensor_product
 	$(BIN)/python -m bench.convolution
 	$(BIN)/python -m bench.tuned
+	$(BIN)/python -m bench.deploy
 
 # Energies, forces and training steps of whole models, with and without acceleration.
 bench-models: .venv-mace/.installed .venv-nequip/.installed
@@ -86,6 +87,12 @@ bench-models: .venv-mace/.installed .venv-nequip/.installed
 		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		--requirement tests/deploy_runtimes/jax_requirements.txt
+	touch $@
+
+# What compiled models need from PyPI to run, and nothing else.
+.venv-runtime/.installed: constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check numpy apache-tvm-ffi --constraint constraints.txt
 	touch $@
 
 clean:
