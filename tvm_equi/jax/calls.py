@@ -115,9 +115,7 @@ def _call_on_rows(plan: str, inputs: Sequence[Any], rows: int) -> list[Any]:
     """The outputs, of at least one row."""
     facts, dtype = signature(plan), inputs[0].dtype
     chunks = num_chunks(rows)
-    shapes = [
-        (rows if kind == "row" else chunks, columns) for columns, kind in facts.outputs
-    ]
+    shapes = [(rows if kind == "row" else chunks, columns) for columns, kind in facts.outputs]
     found = _custom_call(kernel_name(resolve(plan), str(dtype)), inputs, shapes, dtype)
     return [
         out.sum(0) if kind == "shared" else out

@@ -198,9 +198,7 @@ def _is_jointly_linear(plan: str, output: int, wrt: tuple[int, ...]) -> bool:
     return not any(depends(gradient, number, wrt) for number in range(len(wrt)))
 
 
-def _tangent_transpose(
-    cotangents: Sequence[Any], *operands: Any, **parameters: Any
-) -> list[Any]:
+def _tangent_transpose(cotangents: Sequence[Any], *operands: Any, **parameters: Any) -> list[Any]:
     """Gradients to the tangents: the kernel of the vector-Jacobian product."""
     plan, wrt, of = (parameters[name] for name in ("plan", "wrt", "of"))
     inputs, topology, tangents = _parts(operands, **parameters)
@@ -251,9 +249,7 @@ def _tangent_jvp(
         kept = [n for n, number in enumerate(of) if depends(parameters["plan"], number, chosen)]
         if kept:
             changed = parameters | {"wrt": chosen, "of": tuple(of[n] for n in kept)}
-            found = tangent_p.bind(
-                *inputs, *topology, *(given_moves[n] for n in slots), **changed
-            )
+            found = tangent_p.bind(*inputs, *topology, *(given_moves[n] for n in slots), **changed)
             for number, value in zip(kept, found, strict=True):
                 sums[number] = value
     moving = [n for n, move in enumerate(moves) if not isinstance(move, ad.Zero)]
@@ -320,7 +316,9 @@ def _evaluate(primitive: Any, *operands: Any, **parameters: Any) -> Any:
     return _compiled(primitive, tuple(sorted(parameters.items())), *operands)
 
 
-def _register(primitive: Any, function: Any, types: Any, jvp: Any, transpose: Any, batch: Any) -> None:
+def _register(
+    primitive: Any, function: Any, types: Any, jvp: Any, transpose: Any, batch: Any
+) -> None:
     primitive.multiple_results = True
     primitive.def_impl(partial(_evaluate, primitive))
     primitive.def_abstract_eval(types)
