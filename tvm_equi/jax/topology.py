@@ -66,7 +66,11 @@ class Topology:
                     "make the topology outside jit, or leave check_indices out"
                 )
             _check_range(edge_index, counts)
-        arrays, is_edge = _sorted(jnp.asarray(edge_index), counts)
+        if is_known:  # sorted now, also where a function that is traced makes it
+            with jax.ensure_compile_time_eval():
+                arrays, is_edge = _sorted(jnp.asarray(edge_index), counts)
+        else:
+            arrays, is_edge = _sorted(edge_index, counts)
         self._arrays: tuple[Any, ...] = arrays if is_checked else (*arrays, is_edge)
 
     def arrays(self) -> tuple[Any, ...]:
