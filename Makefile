@@ -4,7 +4,7 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-gpu-schedules test-mace test-nequip test-models-all lint bench bench-models clean
+.PHONY: demo test test-gpu-schedules test-mace test-nequip test-models-all test-deploy lint bench bench-models clean
 
 demo: .venv/.installed
 	$(BIN)/tvm-equi demo
@@ -23,6 +23,11 @@ test-mace: .venv-mace/.installed
 
 test-nequip: .venv-nequip/.installed
 	.venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) -m "not slow" tests/models/nequip
+
+# What runs compiled models elsewhere: C++ with and without libtorch, Python without torch, JAX. Needs g++.
+test-deploy: .venv/.installed .venv-jax/.installed
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m deploy tests/deploy_runtimes
+	.venv-jax/bin/python -m pytest -n $(TEST_WORKERS) -m deploy tests/deploy_runtimes/test_jax*.py
 
 # With all cases of the code bases' own tests, nequip-compile among them, and what concerns models with e3nn 0.4.4.
 test-models-all: .venv-mace/.installed .venv-nequip/.installed
@@ -63,6 +68,14 @@ bench-models: .venv-mace/.installed .venv-nequip/.installed
 		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		--requirement tests/models/$*/requirements.txt
+	touch $@
+
+.venv-jax/.installed: .venv/.installed tests/deploy_runtimes/jax_requirements.txt
+	$(PYTHON) -m venv $(@D)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--requirement tests/deploy_runtimes/jax_requirements.txt
 	touch $@
 
 clean:

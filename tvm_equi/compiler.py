@@ -22,16 +22,19 @@ from tvm_equi.frontend.e3nn import import_module
 from tvm_equi.graph import DEFAULT_PIPELINE, TensorProductGraph
 from tvm_equi.graph.dtypes import graph_dtype, with_dtype
 from tvm_equi.graph.types import DTYPES, DType
-from tvm_equi.nn.artifact import Artifact, CompiledKernel
+from tvm_equi.nn.artifact import Artifact
 from tvm_equi.nn.graph_compare import Report, compare
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.graph_trace import needed_plans
+from tvm_equi.runtime.compiled import CompiledKernel, Library
 from tvm_equi.runtime.devices import local_architectures, runs_here
 from tvm_equi.runtime.kernel_plans import describe_plan, kernel_plans, planned_kernel
+from tvm_equi.runtime.model_file import Content, described
 from tvm_equi.schedule.targets import (
     CUDA,
     HOST,
     family,
+    is_gpu,
     split_target,
     target_list,
 )
@@ -59,8 +62,8 @@ def compile(
         graph_or_module: a graph, a `GraphModule`, or an e3nn or tvm_equi module.
         target: "host" (default), or an x86-64 level by name; GPUs by architecture ("sm_80",
             "sm_90"), whether this machine has them or not, or "cuda" for those that it has; or
-            several, of which one may be a CPU. An artifact for another CPU is to be saved, and runs
-            host kernels if it is called here.
+            several of these, of which `load` takes the best for its machine. An artifact without
+            "host" is to be saved, and runs host kernels if it is called here.
         dtype: "float32" or "float64"; by default that of the graph or module.
         derivatives: the highest order to compile for: 0 for values, 1 for forces, 2 for training on
             forces. Derivatives beyond are compiled when they are first needed.
@@ -85,15 +88,20 @@ def compile(
     if derivatives < 0:
         raise ArgumentError(f"compile: derivatives: expected 0 or more, got {derivatives}")
     planned = DEFAULT_PIPELINE(graph)
-    cpu, gpus = _targets(target or HOST)
+    targets = _targets(target or HOST)
     kept = {name: value for name, value in parameters.items() if name in planned.parameters}
     module = GraphModule(planned, kept)
     plans = needed_plans(module, derivatives, wrt)
-    targets = [name for name in (cpu, gpus) if name is not None]
     compiled = _build(plans, graph_dtype(planned), targets, progress)
-    parameters = dict(module.named_parameters())
-    artifact = Artifact(planned, parameters, compiled, ",".join(targets), derivatives)
-    if cpu in (HOST, None):
+    content = Content(
+        graph_dtype(planned),
+        derivatives,
+        tuple(described(name) for name in targets),
+        tuple(compiled),
+        tuple(plans),
+    )
+    artifact = Artifact(planned, dict(module.named_parameters()), content)
+    if HOST in targets or all(is_gpu(name) for name in targets):
         artifact.install()
     return artifact
 
@@ -112,8 +120,8 @@ def _build(
             _counter(progress, len(compiled), len(needed) * len(targets)),
         )
         compiled += [
-            CompiledKernel(plan, entry.library, target)
-            for (plan, _), entry in zip(needed, entries, strict=True)
+            CompiledKernel(kernel.key(), dtype, target, Library.of(entry.library.read_bytes()))
+            for (_, kernel), entry in zip(needed, entries, strict=True)
         ]
     return compiled
 
@@ -125,15 +133,21 @@ def _kernels(plans: Sequence[str]) -> list[tuple[str, Kernel]]:
     return list(reversed(by_key.values()))
 
 
-def _targets(target: str | Sequence[str]) -> tuple[str | None, str | None]:
-    """The CPU and the GPUs to compile for, "cuda" resolved to those of this machine.
+def _targets(target: str | Sequence[str]) -> list[str]:
+    """The targets to compile for, "cuda" resolved to the GPUs of this machine: CPUs, then GPUs.
 
     Raises:
         ArgumentError: an unknown target, or "cuda" where there is no GPU.
     """
     names = target_list(target)
-    found = [",".join(local_architectures()) if name == CUDA else name for name in names]
-    return split_target(found)
+    found = ",".join(",".join(local_architectures()) if name == CUDA else name for name in names)
+    every = list(dict.fromkeys(found.split(",")))
+    cpus = [name for name in every if not is_gpu(name)]
+    gpus = [name for name in every if is_gpu(name)]
+    # An unknown name counts as a CPU until it is split.
+    split = [split_target([cpu, *gpus]) for cpu in cpus] or [split_target(gpus)]
+    named = [cpu for cpu, _ in split if cpu is not None]
+    return named + [gpu for _, gpu in split[:1] if gpu is not None]
 
 
 def _counter(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
@@ -228,8 +242,7 @@ def tuning_target(target: str | None, *, has_workers: bool) -> str:
         ArgumentError: an unknown target, or several.
         UnsupportedError: a target that cannot be measured here.
     """
-    cpu, gpus = _targets(HOST if target is None else target)
-    names = [*([cpu] if cpu else []), *(gpus.split(",") if gpus else [])]
+    names = ",".join(_targets(HOST if target is None else target)).split(",")
     if len(names) != 1:
         raise ArgumentError(f"tune: target: expected one CPU or GPU, got {', '.join(names)}")
     (name,) = names

@@ -18,13 +18,13 @@ import torch
 from tvm_equi.algebra.contraction import Rows
 from tvm_equi.algebra.convolution import NODE_ROWS, NodeRows, pass_order, passes
 from tvm_equi.algebra.kernel import Kernel
+from tvm_equi.deploy.runtime import use_threads
 from tvm_equi.errors import ArgumentError, ArgumentTypeError
 from tvm_equi.lower.arguments import copied_inputs, summed_outputs
 from tvm_equi.runtime import devices, gpu
 from tvm_equi.runtime.device_order import DeviceOrder
 from tvm_equi.runtime.function import EagerFunction, KernelFunction, Runner, gradients
 from tvm_equi.runtime.kernels import load_kernel
-from tvm_equi.runtime.library import use_threads
 from tvm_equi.runtime.plans import resolve
 from tvm_equi.runtime.pool import POOL
 from tvm_equi.runtime.topology import Order, Topology

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
+from tvm_equi.deploy.runtime import use_threads
 from tvm_equi.errors import ArgumentError, ArgumentTypeError
 from tvm_equi.runtime import devices, gpu
 from tvm_equi.runtime.function import EagerFunction, KernelFunction, Runner, gradients
 from tvm_equi.runtime.kernels import load_kernel
-from tvm_equi.runtime.library import use_threads
 from tvm_equi.runtime.plans import Signature, resolve, signature
 from tvm_equi.runtime.pool import POOL
 
