@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tvm_equi.jax.packages import check_packages
 
 if TYPE_CHECKING:
+    from tvm_equi.jax.artifact import load
     from tvm_equi.jax.functional import linear, spherical_harmonics, tensor_product
     from tvm_equi.jax.graph_function import GraphFunction, from_graph
     from tvm_equi.jax.operator import convolve, run
@@ -25,6 +26,7 @@ __all__ = [
     "convolve",
     "from_graph",
     "linear",
+    "load",
     "run",
     "set_num_threads",
     "spherical_harmonics",
@@ -37,6 +39,7 @@ _MODULES = {
     "convolve": "tvm_equi.jax.operator",
     "from_graph": "tvm_equi.jax.graph_function",
     "linear": "tvm_equi.jax.functional",
+    "load": "tvm_equi.jax.artifact",
     "run": "tvm_equi.jax.operator",
     "set_num_threads": "tvm_equi.jax.threads",
     "spherical_harmonics": "tvm_equi.jax.functional",

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 
 from tvm_equi.algebra.contraction import Rows
 from tvm_equi.algebra.convolution import NODE_ROWS, pass_order, passes
-from tvm_equi.jax.kernels import call_key, common_target, kernel_name, own_target
+from tvm_equi.jax.covers import cover
+from tvm_equi.jax.kernels import call_key, common_target, kernel_name
 from tvm_equi.jax.signature import count_rows, shape, signature
 from tvm_equi.lower.arguments import copied_inputs, summed_outputs
 from tvm_equi.runtime.plans import resolve
@@ -79,6 +80,14 @@ def call_kernel(plan: str, inputs: Sequence[Any], topology: Sequence[Any]) -> li
     facts = signature(plan)
     counts = row_counts(plan, inputs, topology)
     dtype = inputs[0].dtype
+    covering = cover(plan, str(dtype))
+    if covering is not None:
+        given = [
+            inputs[number] if number >= 0 else jnp.zeros(shape(value, counts), dtype)
+            for number, value in zip(covering.inputs, signature(covering.plan).inputs, strict=True)
+        ]
+        found = call_kernel(covering.plan, given, topology)
+        return [found[number] for number in covering.outputs]
     if 0 in counts.values():
         return [jnp.zeros(shape(value, counts), dtype) for value in facts.outputs]
     if not topology:
@@ -165,9 +174,6 @@ def _custom_call(
     """What a kernel stores."""
     results = [jax.ShapeDtypeStruct(tuple(size), dtype) for size in shapes]
     is_small = sum(prod(array.shape) for array in (*inputs, *results)) < SERIAL_ELEMENTS
-    own = own_target(name) if is_small and not order else None
-    if own is not None:
-        return list(jax.ffi.ffi_call(own, results)(*inputs))
     key = call_key(name, len(inputs), len(order), not is_small)
     return list(jax.ffi.ffi_call(common_target(), results)(*inputs, *order, key=key))
 

@@ -1,12 +1,11 @@
 """The functions of kernels, and how XLA calls them.
 
-In: a kernel and a dtype. Out: the name of a custom call, or a key of the one that serves all
-kernels. A kernel comes from an artifact that was installed, from the cache, or is compiled now.
+In: a kernel and a dtype. Out: a key by which one custom call, which serves all kernels, finds it. A
+kernel comes from an artifact that was installed, from the cache, or is compiled now.
 
-A small call of a kernel over rows is a custom call of the kernel's own: no Python runs. The others
-go through one custom call in Python, which finds the kernel by a key: those that are worth several
-threads, to be handed to the thread that has them; and kernels over edges, whose arguments end with
-indices, since a custom call has all its arguments before its results.
+That custom call is a few lines of Python, which cost 0.2 us beside the 7 of a call of XLA: they put
+the indices of a kernel over edges last, where it takes them (a custom call has all its arguments
+before its results), and choose the thread.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import base64
 import hashlib
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax_tvm_ffi
@@ -28,9 +26,6 @@ from tvm_equi.runtime.library import load_function
 
 ANY_KERNEL = "tvm_equi.any_kernel"
 """The custom call for all kernels."""
-
-MAX_TARGETS = 1000
-"""Of kernels with a custom call of their own: jax-tvm-ffi has a table of 1024 for all libraries."""
 
 KEY_LENGTH = 7
 """Of keys: texts so short lie in the argument itself, and need no memory that must live on."""
@@ -53,26 +48,27 @@ class _Call(NamedTuple):
 
 
 _functions: dict[str, Callable[..., None]] = {}
-_targets: set[str] = set()
 _calls: dict[str, _Call] = {}
 
 
-def install(kernel: Kernel, dtype: str, library: Path) -> None:
-    """Makes calls of a kernel use a library compiled earlier, unless one is in use already.
+def install(key: str, dtype: str, function: Callable[..., None]) -> None:
+    """Makes calls of a kernel use a function compiled earlier, unless one is in use already.
+
+    Args:
+        key: of the kernel.
+        dtype: of its values.
+        function: loaded.
+    """
+    _functions.setdefault(_name(key, dtype), function)
+
+
+def is_installed(kernel: Kernel, dtype: str) -> bool:
+    """Whether a kernel is here, so that no cache and no compiler is asked.
 
     Args:
         kernel: the program.
         dtype: of its values.
-        library: its path; it is loaded now, and the file may go.
-
-    Raises:
-        ArtifactError: the file is no library of ours.
     """
-    _functions.setdefault(_name(kernel.key(), dtype), load_function(library))
-
-
-def is_installed(kernel: Kernel, dtype: str) -> bool:
-    """Whether calls of a kernel need no cache and no compiler."""
     return _name(kernel.key(), dtype) in _functions
 
 
@@ -93,21 +89,13 @@ def kernel_name(kernel: Kernel, dtype: str) -> str:
         )
     name = _name(kernel.key(), dtype)
     if name not in _functions:
-        _functions[name] = load_function(build(kernel, dtype).library)
-    return name
-
-
-def own_target(name: str) -> str | None:
-    """The custom call of a kernel's own, None where the table is full.
-
-    Args:
-        name: from `kernel_name`.
-    """
-    if name not in _targets:
-        if len(_targets) >= MAX_TARGETS:
-            return None
-        jax_tvm_ffi.register_ffi_target(name, _functions[name], platform="cpu")
-        _targets.add(name)
+        try:
+            _functions[name] = load_function(build(kernel, dtype).library)
+        except ImportError as error:
+            raise ArtifactError(
+                "tvm_equi.jax: expected a kernel of a model file, or the compiler, got neither "
+                f"({error}); compile the file with more derivatives, or pip install apache-tvm"
+            ) from error
     return name
 
 
@@ -149,7 +137,7 @@ def _call(key: str, *tensors: Any) -> None:
     if is_pooled:
         threads.call_pooled(_functions[name], arguments)
     else:
-        _functions[name](*arguments)
+        threads.call_here(_functions[name], arguments)
 
 
 @lru_cache(maxsize=4096)

@@ -12,7 +12,7 @@ the plan, and other platforms than the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -158,8 +158,8 @@ def _kernel_jvp(
     """The outputs, and their tangents; symbolic zeros where no input that moves is read."""
     outputs = kernel_p.bind(*primals, plan=plan, num_topology=num_topology)
     given, _ = _split(tangents, num_topology)
-    wrt = tuple(n for n, tangent in enumerate(given) if not isinstance(tangent, ad.Zero))
-    of = tuple(n for n in range(len(outputs)) if depends(plan, n, wrt))
+    moving = (n for n, tangent in enumerate(given) if not isinstance(tangent, ad.Zero))
+    wrt, of = _coupled(plan, moving, range(len(outputs)))
     found: list[Any] = [ad.Zero(jax.typeof(out).to_tangent_aval()) for out in outputs]
     if of:
         moved = tangent_p.bind(
@@ -168,6 +168,15 @@ def _kernel_jvp(
         for number, value in zip(of, moved, strict=True):
             found[number] = value
     return outputs, found
+
+
+def _coupled(
+    plan: str, inputs: Iterable[int], outputs: Iterable[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The inputs that any of some outputs depends on, and the outputs that depend on any."""
+    given = tuple(inputs)
+    of = tuple(number for number in outputs if depends(plan, number, given))
+    return tuple(n for n in given if any(depends(plan, number, (n,)) for number in of)), of
 
 
 def _kernel_transpose(
@@ -243,15 +252,18 @@ def _tangent_jvp(
     inputs, topology, given = _parts(primals, **parameters)
     moves, _, given_moves = _parts(tangents, **parameters)
     sums: list[Any] = [ad.Zero(jax.typeof(out).to_tangent_aval()) for out in outputs]
-    slots = [n for n, move in enumerate(given_moves) if not isinstance(move, ad.Zero)]
-    if slots:
-        chosen = tuple(wrt[n] for n in slots)
-        kept = [n for n, number in enumerate(of) if depends(parameters["plan"], number, chosen)]
-        if kept:
-            changed = parameters | {"wrt": chosen, "of": tuple(of[n] for n in kept)}
-            found = tangent_p.bind(*inputs, *topology, *(given_moves[n] for n in slots), **changed)
-            for number, value in zip(kept, found, strict=True):
-                sums[number] = value
+    directions = {
+        number: move
+        for number, move in zip(wrt, given_moves, strict=True)
+        if not isinstance(move, ad.Zero)
+    }
+    chosen, kept = _coupled(parameters["plan"], directions, of)
+    if kept:
+        changed = parameters | {"wrt": chosen, "of": kept}
+        linear = (directions[number] for number in chosen)
+        found = tangent_p.bind(*inputs, *topology, *linear, **changed)
+        for number, value in zip(kept, found, strict=True):
+            sums[of.index(number)] = value
     moving = [n for n, move in enumerate(moves) if not isinstance(move, ad.Zero)]
     if moving:
 
@@ -261,8 +273,7 @@ def _tangent_jvp(
                 filled[number] = value
             return _tangent(*filled, *topology, *given, **parameters)
 
-        points, directions = [inputs[n] for n in moving], [moves[n] for n in moving]
-        _, found = jax.jvp(function, points, directions)
+        _, found = jax.jvp(function, [inputs[n] for n in moving], [moves[n] for n in moving])
         sums = [ad.add_tangents(left, right) for left, right in zip(sums, found, strict=True)]
     return outputs, sums
 

@@ -11,26 +11,13 @@ number of threads.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tvm_equi.deploy.runtime import SHARE_ALL_CORES, default_threads, load_runtime, use_threads
 from tvm_equi.errors import ArgumentError
-from tvm_equi.runtime.library import use_threads
-
-VARIABLE = "TVM_NUM_THREADS"
-"""How many threads TVM gives to a thread that nobody configured: 1 unless the user says otherwise,
-so that what XLA calls directly makes no pool."""
-
-
-def _default_threads() -> int:
-    """The user's number, or that of the cores that this process may use."""
-    given = os.environ.get(VARIABLE, "")
-    return int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))
-
-
-_num_threads = _default_threads()
-os.environ.setdefault(VARIABLE, "1")
 
 
 def _new_owner() -> ThreadPoolExecutor:
@@ -39,26 +26,49 @@ def _new_owner() -> ThreadPoolExecutor:
 
 
 _owner = _new_owner()
+_count: int | None = None
+_is_foreign: dict[int, bool] = {}
+"""Whether a thread is XLA's, by number, where it is known."""
 
 
 def set_num_threads(count: int) -> None:
     """Sets how many threads a large call of a kernel may use.
 
     Args:
-        count: 1 or more; by default $TVM_NUM_THREADS, or as many as there are cores.
+        count: 1 or more; by default $TVM_NUM_THREADS or $OMP_NUM_THREADS, or as many as there are
+            cores.
 
     Raises:
         ArgumentError: the count is below 1.
     """
-    global _num_threads
+    global _count
     if not isinstance(count, int) or count < 1:
         raise ArgumentError(f"set_num_threads: count: expected 1 or more, got {count!r}")
-    _num_threads = count
+    _count = count
 
 
 def num_threads() -> int:
     """How many threads a large call may use."""
-    return _num_threads
+    return default_threads() if _count is None else _count
+
+
+def call_here(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Calls a function on this thread, serially.
+
+    Args:
+        function: to call.
+        arguments: of it.
+    """
+    number = threading.get_ident()
+    if number not in _is_foreign:
+        is_own = any(thread.ident == number for thread in threading.enumerate())
+        _is_foreign[number] = not is_own
+        if not is_own:  # it never runs a parallel loop, so that it needs no workers
+            configure = load_runtime().get_global_func("runtime.config_threadpool")
+            configure(SHARE_ALL_CORES, 1, ["0"])
+    if not _is_foreign[number]:
+        use_threads(1)
+    function(*arguments)
 
 
 def call_pooled(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
@@ -74,7 +84,7 @@ def call_pooled(function: Callable[..., None], arguments: tuple[Any, ...]) -> No
 
 
 def _run(function: Callable[..., None], held: list[tuple[Any, ...]]) -> None:
-    use_threads(_num_threads)
+    use_threads(num_threads())
     function(*held.pop())
 
 
@@ -82,6 +92,7 @@ def _after_fork() -> None:
     """A forked process has none of its parent's threads."""
     global _owner
     _owner = _new_owner()
+    _is_foreign.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
