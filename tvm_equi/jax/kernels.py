@@ -10,13 +10,16 @@ before its results), and choose the thread.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import hashlib
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import jax
 import jax_tvm_ffi
+import numpy as np
 
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.codegen import DTYPES, build
@@ -26,6 +29,9 @@ from tvm_equi.runtime.library import load_function
 
 ANY_KERNEL = "tvm_equi.any_kernel"
 """The custom call for all kernels."""
+
+NO_KERNEL = "none"
+"""The key of a call that does nothing."""
 
 KEY_LENGTH = 7
 """Of keys: texts so short lie in the argument itself, and need no memory that must live on."""
@@ -101,10 +107,11 @@ def kernel_name(kernel: Kernel, dtype: str) -> str:
 
 @lru_cache(maxsize=1)
 def common_target() -> str:
-    """The custom call for all kernels."""
+    """The custom call for all kernels, registered."""
     jax_tvm_ffi.register_ffi_target(
         ANY_KERNEL, _call, ["attrs.key", "args", "rets"], platform="cpu", pass_owned_tensor=True
     )
+    atexit.register(_finish)
     return ANY_KERNEL
 
 
@@ -130,6 +137,8 @@ def call_key(name: str, num_inputs: int, num_indices: int, is_pooled: bool) -> s
 
 def _call(key: str, *tensors: Any) -> None:
     """Calls a kernel with (inputs, indices, results), which takes (inputs, results, indices)."""
+    if key == NO_KERNEL:
+        return
     name, num_inputs, num_indices, is_pooled = _calls[key]
     end = num_inputs + num_indices
     arguments = (*tensors[:num_inputs], *tensors[end:], *tensors[num_inputs:end])
@@ -138,6 +147,19 @@ def _call(key: str, *tensors: Any) -> None:
         threads.call_pooled(_functions[name], arguments)
     else:
         threads.call_here(_functions[name], arguments)
+
+
+def _finish() -> None:
+    """Waits for what JAX has dispatched: an interpreter that ends would abort a thread that calls.
+
+    Each device runs what one thread dispatches in its order, so that a last call is done last.
+    """
+    result = jax.ShapeDtypeStruct((1,), "float32")
+    last = jax.jit(lambda _: jax.ffi.ffi_call(ANY_KERNEL, result)(key=NO_KERNEL))
+    for device in jax.local_devices(backend="cpu"):
+        last(jax.device_put(np.zeros(1, "float32"), device)).block_until_ready()
+    for array in jax.live_arrays("cpu"):
+        array.block_until_ready()
 
 
 @lru_cache(maxsize=4096)

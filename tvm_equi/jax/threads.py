@@ -80,7 +80,12 @@ def call_pooled(function: Callable[..., None], arguments: tuple[Any, ...]) -> No
     """
     held = [arguments]
     del arguments
-    _owner.submit(_run, function, held).result()
+    try:
+        done = _owner.submit(_run, function, held)
+    except RuntimeError:  # the interpreter is going, and its threads are gone
+        call_here(function, held.pop())
+    else:
+        done.result()
 
 
 def _run(function: Callable[..., None], held: list[tuple[Any, ...]]) -> None:
