@@ -104,7 +104,7 @@ def row_counts(plan: str, inputs: Sequence[Any], topology: Sequence[Any]) -> dic
         topology: `Topology.arrays()` of a convolution; else nothing.
     """
     if not topology:
-        return count_rows("", signature(plan).inputs, inputs)
+        return count_rows(signature(plan).inputs, inputs)
     counts: dict[Rows, int] = {"row": topology[0].shape[0]}
     for number, rows in enumerate(NODE_ROWS):
         counts[rows] = topology[number * ORDER_FIELDS + 3].shape[0] - 1

@@ -51,7 +51,7 @@ def run(plan: str, inputs: Sequence[Any]) -> list[Any]:
         )
     where = "tvm_equi.jax.run: inputs"
     arrays = [jnp.asarray(array) if _is_numpy(array) else array for array in inputs]
-    check(where, facts.inputs, arrays, count_rows(where, facts.inputs, arrays))
+    check(where, facts.inputs, arrays, count_rows(facts.inputs, arrays))
     outputs: list[Any] = kernel_p.bind(*arrays, plan=plan, num_topology=0)
     return outputs
 

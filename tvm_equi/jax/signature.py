@@ -61,17 +61,16 @@ def shape(value: Value, counts: Mapping[Rows, int]) -> tuple[int, ...]:
     return (columns,) if rows == "shared" else (counts[rows], columns)
 
 
-def count_rows(where: str, values: Sequence[Value], arrays: Sequence[Any]) -> dict[Rows, int]:
+def count_rows(values: Sequence[Value], arrays: Sequence[Any]) -> dict[Rows, int]:
     """The number of each kind of rows, as the first array of each kind has it.
 
     Args:
-        where: names the arrays in errors.
-        values: what they should be.
-        arrays: with a shape.
+        values: what the arrays should be.
+        arrays: maybe something else.
     """
     counts: dict[Rows, int] = {}
     for (_, rows), array in zip(values, arrays, strict=False):
-        if rows != "shared" and len(array.shape) == 2:
+        if rows != "shared" and len(getattr(array, "shape", ())) == 2:
             counts.setdefault(rows, array.shape[0])
     return counts
 
