@@ -14,13 +14,13 @@ test: .venv/.installed
 
 # With the slow ones, here and in the code bases' environments.
 test-all: .venv/.installed
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not gpu_schedules and not deploy"
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not deploy"
 	$(MAKE) test-models-all
 
 # Proofs about schedules for GPUs that need no GPU: ptxas, OpenCL on the CPU (PoCL), Oclgrind. On Debian:
 # apt-get install pocl-opencl-icd ocl-icd-libopencl1 oclgrind
 test-gpu-schedules: .venv/.installed
-	TVM_EQUI_REQUIRE_OPENCL=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m gpu_schedules tests/gpu_schedules
+	TVM_EQUI_REQUIRE_OPENCL=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m "gpu_schedules and not slow" tests/gpu_schedules
 
 # Adapters against the code bases that they serve, in environments of their own: mace-torch pins e3nn 0.4.4.
 test-mace: .venv-mace/.installed
