@@ -1,53 +1,41 @@
-"""Accelerated models as exported programs with forces; `deploy_pt2.md` compiles such programs."""
+"""Models of mace-torch as programs: what they give for structures of any size."""
 
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 
-from tests.models.mace.test_rules import TOLERANCE
-from tvm_equi.export.capture import capture
-from tvm_equi.models.mace.walk import accelerate_mace
-
-NAMES = ("positions", "node_attrs", "edge_index", "shifts")
+from tvm_equi.errors import UnsupportedError
+from tvm_equi.models.mace import accelerate_mace
+from tvm_equi.models.mace.capture import OUTPUTS, capture_mace
 
 
-class Forces(torch.nn.Module):
-    """One structure without a batch, from what any neighbour list gives."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, **data: torch.Tensor) -> dict[str, torch.Tensor]:
-        positions = data["positions"]
-        batch = {
-            "batch": torch.zeros(positions.shape[0], dtype=torch.int64),
-            "ptr": torch.tensor([0, 1]),
-            "cell": positions.new_zeros(3, 3),
-            "unit_shifts": data["shifts"],  # read for stresses only
-        }
-        found: dict[str, torch.Tensor] = self.model(data | batch, compute_force=True)
-        return {name: found[name] for name in ("energy", "forces")}
+def _inputs(batch: dict[str, Any]) -> list[torch.Tensor]:
+    """What a program takes, of mace-torch's inputs."""
+    species = batch["node_attrs"].argmax(dim=1)
+    names = ("edge_index", "unit_shifts", "cell")
+    return [batch["positions"].detach(), species, *(batch[name] for name in names)]
 
 
-def test_energies_and_forces_of_other_sizes(
-    make_model: Callable[..., torch.nn.Module],
-    crystal: Any,
-    batch_of: Callable[..., dict[str, Any]],
+def test_gives_what_the_model_gives(
+    make_model: Callable[..., torch.nn.Module], batch_of: Callable[..., Any], crystal: Any
 ) -> None:
-    model = make_model()
-    batches = [batch_of(crystal), batch_of(crystal.repeat((2, 1, 1)))]
-    wanted = [model(dict(batch)) for batch in batches]
-    accelerated = accelerate_mace(make_model())
-    inputs = {name: batches[0][name] for name in NAMES}
-    sizes = {"positions": ("nodes", 3), "node_attrs": ("nodes", 3)}
-    sizes |= {"edge_index": (2, "edges"), "shifts": ("edges", 3)}
-    captured = capture(Forces(accelerated), inputs, sizes, ["energy", "forces"])
-    called = {str(node.target) for node in captured.program.graph.nodes}
-    assert {"tvm_equi.run.default", "tvm_equi.convolve.default"} <= called
+    model = make_model(numbers=(1, 6, 8))
+    references = []
+    for atoms in (crystal, crystal * (2, 1, 1)):
+        found = model(batch_of(atoms), compute_virials=True)
+        references.append([found[name].detach() for name in OUTPUTS])
+    captured = capture_mace(accelerate_mace(model))
+    assert [value.name for value in captured.outputs] == list(OUTPUTS)
     program = captured.program.module()
-    for batch, values in zip(batches, wanted, strict=True):
-        energy, forces = program(*(batch[name] for name in NAMES))
-        torch.testing.assert_close(energy, values["energy"].detach(), atol=TOLERANCE, rtol=0)
-        torch.testing.assert_close(forces, values["forces"].detach(), atol=TOLERANCE, rtol=0)
+    for atoms, wanted in zip((crystal, crystal * (2, 1, 1)), references, strict=True):
+        for value, want in zip(program(*_inputs(batch_of(atoms))), wanted, strict=True):
+            assert torch.allclose(value, want.reshape(value.shape), rtol=1e-10, atol=1e-10)
+
+
+def test_several_heads_are_refused(make_model: Callable[..., torch.nn.Module]) -> None:
+    model = make_model()
+    model.heads = ["one", "two"]
+    with pytest.raises(UnsupportedError, match="expected a MACE or ScaleShiftMACE with one head"):
+        capture_mace(model)

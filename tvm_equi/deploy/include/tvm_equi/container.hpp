@@ -71,6 +71,7 @@ inline uint64_t check_header(const std::string& where, const unsigned char* head
 /// Whether a name is one of a section: parts of letters, digits and `_ . -`, none of them "." or
 /// "..".
 inline bool is_section_name(std::string_view name) {
+  if (name.size() > kMaxName) return false;
   size_t start = 0;
   while (true) {
     const size_t end = std::min(name.find('/', start), name.size());

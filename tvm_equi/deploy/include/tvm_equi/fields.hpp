@@ -13,6 +13,8 @@
 
 namespace tvm_equi::detail {
 
+inline constexpr size_t kMaxName = 255;
+
 inline std::string joined(std::initializer_list<std::string_view> texts) {
   std::string out;
   for (std::string_view text : texts) out.append(out.empty() ? "" : ", ").append(text);
@@ -107,7 +109,8 @@ class Field {
   const std::string& name(std::string_view what, std::string_view allowed,
                           std::string_view not_first = {}) const {
     const std::string& found = text();
-    if (found.empty() || found.find_first_not_of(allowed) != std::string::npos ||
+    if (found.empty() || found.size() > kMaxName ||
+        found.find_first_not_of(allowed) != std::string::npos ||
         not_first.find(found.front()) != std::string_view::npos) {
       fail(what);
     }

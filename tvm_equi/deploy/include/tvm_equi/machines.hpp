@@ -9,6 +9,7 @@
 #include <tvm/ffi/extra/module.h>
 #include <tvm/ffi/function.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -87,29 +88,29 @@ class Machines {
 };
 
 /// Keeps the pool of memory small. It holds every block that was ever freed, by its size, so that
-/// calls with ever new numbers of edges would take ever more memory. It is emptied after a number
-/// of calls with sizes unlike those of the call before.
+/// calls with ever new numbers of edges would take ever more memory. It is emptied when there are
+/// more sets of sizes than a few.
 class MemoryBound {
  public:
   void called_with(const std::vector<int64_t>& sizes) {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (sizes == last_) return;
-    last_ = sizes;
-    if (++num_changes_ <= kMaxChanges) return;
-    num_changes_ = 0;
-    static const tvm::ffi::Function clear = [] {
-      std::lock_guard<std::mutex> load_lock(load_mutex());
-      return tvm::ffi::Function::GetGlobalRequired("vm.builtin.memory_manager.clear");
-    }();
-    clear();
+    if (std::find(known_.begin(), known_.end(), sizes) != known_.end()) return;
+    if (known_.size() == kMaxSets) {
+      known_.clear();
+      static const tvm::ffi::Function clear = [] {
+        std::lock_guard<std::mutex> load_lock(load_mutex());
+        return tvm::ffi::Function::GetGlobalRequired("vm.builtin.memory_manager.clear");
+      }();
+      clear();
+    }
+    known_.push_back(sizes);
   }
 
  private:
-  static constexpr int kMaxChanges = 16;
+  static constexpr size_t kMaxSets = 4;
 
   std::mutex mutex_;
-  std::vector<int64_t> last_;
-  int num_changes_ = 0;
+  std::vector<std::vector<int64_t>> known_;
 };
 
 }  // namespace tvm_equi::detail

@@ -98,15 +98,21 @@ class LoadedProgram {
         where_, [&] { return tensors_of(machines_->run(arguments.data(), arguments.size())); });
     for (size_t i = 0; i < outputs.size(); ++i) {
       signature_.check_output(where_, i, outputs[i], sizes);
-      // An output that is an input's memory would not outlive it.
-      for (const Tensor& input : given) {
-        if (outputs[i].address() == input.address()) outputs[i] = outputs[i].copied();
+      if (is_memory_of(given, outputs[i]) || is_memory_of(owned_, outputs[i])) {
+        outputs[i] = outputs[i].copied();
       }
     }
     return outputs;
   }
 
  private:
+  /// Whether an output is handed through: it must outlive inputs, and be no way to change
+  /// parameters.
+  static bool is_memory_of(const std::vector<Tensor>& tensors, const Tensor& output) {
+    return std::any_of(tensors.begin(), tensors.end(),
+                       [&](const Tensor& tensor) { return tensor.address() == output.address(); });
+  }
+
   const ProgramEntry& find(const std::string& name) const {
     std::string known;
     for (const ProgramEntry& entry : manifest_.programs) {

@@ -99,7 +99,8 @@ class Signature {
       text += i > 0 ? ", " : "";
       text += size.name.empty() ? std::to_string(size.number) : size.name;
       const int name = value.names[i];
-      if (name >= 0 && sizes.origins[size_t(name)] != nullptr) {
+      const std::string* origin = name < 0 ? nullptr : sizes.origins[size_t(name)];
+      if (origin != nullptr && origin != &value.entry->name) {
         text += "=" + std::to_string(sizes.values[size_t(name)]);
       }
     }
