@@ -1,4 +1,4 @@
-"""A model of nequip for LAMMPS: compiled with the modifier, run in C++ as `pair_style nequip` does.
+"""Models of nequip and allegro for LAMMPS: compiled with modifiers, run in C++ as pair styles do.
 
 `nequip-compile` itself runs, on a model that was built here. Takes a minute.
 """
@@ -16,14 +16,22 @@ from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborList
 from nequip.scripts import compile as nequip_compile
 
 from tests.deploy_runtimes.aoti import run, torch_ops
+from tests.models.nequip.test_allegro_model import CONFIG as ALLEGRO
 from tests.models.nequip.test_nequip_model import build
 from tests.models.nequip.vendor.nequip_model import minimal_config2
 from tvm_equi.export.pt2 import add_kernels, package_plans
+from tvm_equi.models.allegro import MODIFIER as ALLEGRO_MODIFIER
 from tvm_equi.models.nequip import MODIFIER
 
 pytestmark = pytest.mark.slow
 
 CONFIG = {**minimal_config2, "num_layers": 2, "l_max": 1, "model_dtype": "float64"}
+STYLES: dict[str, tuple[dict[str, Any], str, int]] = {
+    "nequip": (CONFIG, MODIFIER, 4),
+    "allegro": ({**ALLEGRO, "l_max": 1, "model_dtype": "float64"}, ALLEGRO_MODIFIER, 4),
+}
+"""Model, modifier, and plans: those of two layers, forward and backward."""
+
 HARNESS = Path(__file__).parent / "pair_nequip"
 TOLERANCE = 1e-9
 
@@ -56,18 +64,23 @@ def numbers(printed: str, name: str) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("style", ["nequip", "allegro"])
 def test_pair_style(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    style: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    config, modifier, num_plans = STYLES[style]
     atoms = write_structure(tmp_path / "structure.txt")
     data = data_of(atoms)
-    wanted = build(CONFIG)(data.copy())
+    wanted = build(config)(data.copy())
     package = tmp_path / "model.nequip.pt2"
-    loaded = (build(CONFIG), copy.copy(data))
+    loaded = (build(config), copy.copy(data))
     monkeypatch.setattr(nequip_compile, "load_saved_model", lambda *args, **kwargs: loaded)
-    options = ["--mode", "aotinductor", "--device", "cpu", "--target", "pair_nequip"]
-    nequip_compile.main(["given above", str(package), *options, "--modifiers", MODIFIER])
-    assert len(package_plans(package)) == 4  # two layers, forward and backward
+    options = ["--mode", "aotinductor", "--device", "cpu", "--target", f"pair_{style}"]
+    nequip_compile.main(["given above", str(package), *options, "--modifiers", modifier])
+    assert len(package_plans(package)) == num_plans
     add_kernels(package)  # in the dtype that its metadata names
 
     harness = tmp_path / "harness"
