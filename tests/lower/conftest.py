@@ -12,8 +12,9 @@ from tvm_equi.algebra.convolution import pass_order, passes
 from tvm_equi.algebra.evaluate import Nodes, evaluate
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.codegen import build
+from tvm_equi.deploy.runtime import use_threads
 from tvm_equi.lower.arguments import copied_inputs, summed_outputs
-from tvm_equi.runtime.library import load_function, use_threads
+from tvm_equi.runtime.library import load_function
 from tvm_equi.runtime.topology import Topology
 from tvm_equi.schedule import cpu
 

@@ -10,9 +10,10 @@ import tvm
 from tests.kernels import product
 from tvm_equi.algebra.evaluate import evaluate
 from tvm_equi.artifact.codegen import PASS_CONFIG, compile_point
+from tvm_equi.deploy.runtime import use_threads
 from tvm_equi.lower import streaming
 from tvm_equi.lower.decisions import Decisions
-from tvm_equi.runtime.library import load_function, use_threads
+from tvm_equi.runtime.library import load_function
 from tvm_equi.schedule import cpu
 from tvm_equi.schedule.targets import cpu_target
 

@@ -1,23 +1,27 @@
 """Artifacts: saved, loaded without a compiler, refused where damaged."""
 
-import hashlib
-import json
-import shutil
+import copy
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import e3nn
-import numpy as np
 import pytest
 import torch
 
 from tests.graphs import convolution
 from tvm_equi.compiler import compile, verify
+from tvm_equi.deploy import targets
+from tvm_equi.deploy.container import read
+from tvm_equi.deploy.manifest import Target, Value
+from tvm_equi.deploy.targets import LEVELS
 from tvm_equi.errors import ArtifactError
-from tvm_equi.nn.artifact import Artifact, CompiledKernel, load
+from tvm_equi.graph import to_json
+from tvm_equi.nn.artifact import Artifact, load
 from tvm_equi.nn.graph_compare import random_inputs
+from tvm_equi.runtime.compiled import CompiledProgram, Library
+from tvm_equi.runtime.model_file import described, save_model
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -29,27 +33,43 @@ def artifact() -> Artifact:
 
 
 def test_saved_and_loaded(artifact: Artifact, tmp_path: Path) -> None:
-    path = artifact.save(tmp_path / "artifact")
+    path = artifact.save(tmp_path / "model.tvmeq")
     again = load(path)
     assert again.graph == artifact.graph
-    assert (again.target, again.derivatives) == (artifact.target, artifact.derivatives)
+    assert (
+        (again.target, again.derivatives) == (artifact.target, artifact.derivatives) == ("host", 2)
+    )
     inputs = random_inputs(artifact, 6, seed=1)
     assert torch.equal(again(**inputs), artifact(**inputs))
-    assert [k.plan for k in again.kernels] == [k.plan for k in artifact.kernels]
-    assert {file.name for file in path.iterdir()} == {
-        "manifest.json",
+    assert again.kernels == artifact.kernels
+    assert set(read(path).sections) == {
         "graph.json",
-        "parameters.npz",
-        "kernels",
+        "parameters.safetensors",
+        *(f"kernels/host/{kernel.library.sha256[:32]}.so" for kernel in artifact.kernels),
     }
+    before = path.read_bytes()
     again.save(path)  # over itself
+    assert path.read_bytes() == before
     verify(load(path))
+
+
+def test_parameters_are_saved_as_they_are(artifact: Artifact, tmp_path: Path) -> None:
+    changed = copy.deepcopy(artifact)
+    with torch.no_grad():
+        changed.get_parameter("z.weight").mul_(2)
+    path = changed.save(tmp_path / "model.tvmeq")
+    loaded = load(path)
+    inputs = random_inputs(artifact, 6, seed=1)
+    assert torch.equal(loaded(**inputs), 2 * artifact(**inputs))
+    with torch.no_grad():
+        loaded.get_parameter("z.weight").mul_(2)  # memory of its own, not the file's
+    assert torch.equal(load(path).get_parameter("z.weight"), changed.get_parameter("z.weight"))
 
 
 def test_a_training_step_of_a_loaded_artifact_needs_no_compiler(
     artifact: Artifact, tmp_path: Path
 ) -> None:
-    path = artifact.save(tmp_path / "artifact")
+    path = artifact.save(tmp_path / "model.tvmeq")
     code = f"""
 import sys, torch, tvm_equi
 from tvm_equi.nn.graph_compare import random_inputs
@@ -81,62 +101,111 @@ print(float(energy).hex())
     assert not (tmp_path / "empty").exists()
 
 
+def rewritten(artifact: Artifact, path: Path, **changes: object) -> Path:
+    """A model file of some content that the artifact does not have."""
+    parameters = dict(artifact.named_parameters())
+    content = replace(artifact.content, parameters=parameters, graph=to_json(artifact.graph))
+    return save_model(path, replace(content, **changes))
+
+
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("changes", "message"),
     [
-        (lambda p: next((p / "kernels").iterdir()).unlink(), "expected a file, got No such file"),
-        (lambda p: (p / "graph.json").write_text("{}"), "graph.json: expected"),
-        (lambda p: edit(p, machine="riscv64"), "machine: expected riscv64, got"),
-        (lambda p: edit(p, tvm_equi_artifact=9), "tvm_equi_artifact: expected 1, got 9; update"),
-        (lambda p: edit(p, kernels=[{"plan": "x"}]), "expected the files of an artifact, got"),
+        ({"graph": None}, "graph: expected one to run in torch, got a model without"),
+        ({"graph": "{}"}, "expected a graph to run, got: graph: "),
+        ({"dtype": "float32"}, "dtype: expected float64, of the graph, got float32"),
         (
-            lambda p: edit(p, kernels=[{"plan": "x", "library": "/tmp/evil.so"}]),
-            "files: expected a checksum for /tmp/evil.so, got none",
+            {"parameters": {"fc.layer0.weight": torch.zeros(40), "z.weight": torch.zeros(3)}},
+            "expected a graph to run, got: graph: parameters: ",
+        ),
+        (
+            {"parameters": {"z.weight": torch.zeros(4)}},
+            "parameters: expected fc.layer0.weight, got",
+        ),
+        (
+            {"targets": (Target("host", "riscv64"),)},
+            "target: expected one for x86_64, got host (riscv64); compile it with target=",
+        ),
+        (
+            {"targets": (Target("host", "x86_64", ("amx_tile", "avx2", "mmx9")),)},
+            "target: expected one that this CPU runs, got host; for host this CPU lacks",
         ),
     ],
 )
-def test_damaged(
-    artifact: Artifact, tmp_path: Path, damage: Callable[[Path], object], message: str
+def test_refusals(
+    artifact: Artifact, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
-    path = artifact.save(tmp_path / "artifact")
-    damage(path)
+    path = rewritten(artifact, tmp_path / "model.tvmeq", **changes)
     with pytest.raises(ArtifactError) as error:
         load(path)
     assert str(error.value).startswith(f"load: {path}: ")
     assert message in str(error.value)
 
 
-def edit(path: Path, **changes: object) -> None:
-    manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps(manifest | changes))
-
-
-def test_pickled_parameters_are_refused(artifact: Artifact, tmp_path: Path) -> None:
-    path = artifact.save(tmp_path / "artifact")
-    file = path / "parameters.npz"
-    np.savez(file, **{"z.weight": np.array([print], dtype=object)}, allow_pickle=True)
-    manifest = json.loads((path / "manifest.json").read_text())
-    data = file.read_bytes()
-    manifest["files"]["parameters.npz"] = {
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "size": len(data),
-    }
-    edit(path, **manifest)
-    with pytest.raises(ArtifactError, match="expected the files of an artifact, got: Object"):
+def test_code_that_is_none(artifact: Artifact, tmp_path: Path) -> None:
+    kernels = tuple(
+        replace(kernel, library=Library.of(b"no library")) for kernel in artifact.kernels
+    )
+    path = rewritten(artifact, tmp_path / "model.tvmeq", kernels=kernels)
+    with pytest.raises(ArtifactError, match="expected a library with the function tvm_equi_kernel"):
         load(path)
 
 
-def test_library_that_is_gone(artifact: Artifact, tmp_path: Path) -> None:
+def test_best_target_is_installed(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed: list[tuple[str, tuple[str, ...]]] = []
+    monkeypatch.setattr(
+        "tvm_equi.nn.artifact.install",
+        lambda kernel, architectures: installed.append((kernel.target, architectures)),
+    )
+    names = ("x86-64-v2", "x86-64-v3", "sm_80,sm_90")
+    kernel = artifact.kernels[0]
+    content = replace(
+        artifact.content,
+        targets=tuple(map(described, names)),
+        kernels=tuple(replace(kernel, target=name) for name in names),
+    )
+    fat = Artifact(artifact.graph, dict(artifact.named_parameters()), content)
+    assert fat.target == "x86-64-v2,x86-64-v3,sm_80,sm_90"
+    for features, wanted in ((LEVELS["x86-64-v3"], names[1]), (LEVELS["x86-64-v2"], names[0])):
+        monkeypatch.setattr(targets, "host_features", lambda f=features: frozenset(f.split()))
+        installed.clear()
+        fat.install()
+        assert installed == [(wanted, ()), (names[2], ("sm_80", "sm_90"))]
+    monkeypatch.setattr(targets, "host_features", lambda: frozenset({"sse2"}))
+    with pytest.raises(
+        ArtifactError, match="for x86-64-v2 this CPU lacks cx16, lahf_lm, pni, popcnt"
+    ):
+        fat.install()
+
+
+def test_programs_are_kept_with_their_constants(artifact: Artifact, tmp_path: Path) -> None:
+    code = {"host": Library.of(b"program")}
+    values = (Value("x", "float64", ("nodes", 8)),)
+    names = ("z.weight", "constant")
+    program = CompiledProgram("main", values, values, names, code, {"host": ()})
+    constants = {"constant": torch.arange(3)}
+    content = replace(artifact.content, programs=(program,), parameters=constants)
     parameters = dict(artifact.named_parameters())
-    kernels = [CompiledKernel(artifact.kernels[0].plan, tmp_path / "gone.so", "host")]
-    broken = Artifact(artifact.graph, parameters, kernels, "host", 2)
-    with pytest.raises(ArtifactError, match=r"gone\.so: expected a compiled library, got No such"):
-        broken.save(tmp_path / "artifact")
-    with pytest.raises(ArtifactError, match=r"load: gone\.so: expected a kernel library, got"):
-        broken.install()
+    path = Artifact(artifact.graph, parameters, content).save(tmp_path / "model.tvmeq")
+    loaded = load(path)
+    assert loaded.programs == (program,)
+    assert loaded.content.parameters.keys() == {"constant"}
+    assert dict(loaded.named_parameters()).keys() == parameters.keys()
+    assert loaded.save(tmp_path / "again.tvmeq").read_bytes() == path.read_bytes()
+    with pytest.raises(ArtifactError, match=r"content: expected z\.weight of the graph alone"):
+        Artifact(artifact.graph, parameters, replace(content, parameters=parameters))
 
 
-def test_folder_may_go_after_loading(artifact: Artifact, tmp_path: Path) -> None:
-    loaded = load(artifact.save(tmp_path / "artifact"))
-    shutil.rmtree(tmp_path / "artifact")
+def test_file_may_go_after_loading(artifact: Artifact, tmp_path: Path) -> None:
+    path = artifact.save(tmp_path / "model.tvmeq")
+    loaded = load(path)
+    path.unlink()
     verify(loaded, rows=5)
+    assert [file.name for file in tmp_path.iterdir()] == []
+
+
+def test_an_artifact_is_copied_and_compared(artifact: Artifact) -> None:
+    again = copy.deepcopy(artifact)
+    assert again.content == artifact.content
+    assert "sha256" in repr(again.content)
+    assert len(repr(again.content)) < 100_000  # no code

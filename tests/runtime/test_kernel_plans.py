@@ -9,17 +9,18 @@ from tvm_equi.runtime.kernel_plans import describe_plan, kernel_plans, planned_k
 
 
 def test_plans_are_described() -> None:
-    kernels = compile(two_layers()).kernels
-    found = {describe_plan(kernel.plan).split(" kernel")[0] for kernel in kernels}
+    plans = compile(two_layers()).content.plans
+    found = {describe_plan(plan).split(" kernel")[0] for plan in plans}
     assert found == {"value", "gradient", "second gradient"}
 
 
 def test_kernels_of_a_plan() -> None:
-    plans = [kernel.plan for kernel in compile(two_layers()).kernels]
-    split = next(plan for plan in plans if "/" in plan)
-    plan = split.partition("/")[0]
+    artifact = compile(two_layers())
+    plan = next(plan for plan in artifact.content.plans if len(kernel_plans(plan)) == 2)
+    split = f"{plan}/1"
     assert split in kernel_plans(plan)
-    assert len(kernel_plans(plan)) == 2
+    keys = {kernel.key for kernel in artifact.kernels}
+    assert {planned_kernel(part).key() for part in kernel_plans(plan)} <= keys
     assert planned_kernel(split).key() != planned_kernel(plan).key()
     with pytest.raises(ArgumentError, match="plan: expected the number of a kernel below 2, got"):
         planned_kernel(f"{plan}/2")

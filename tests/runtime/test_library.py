@@ -12,7 +12,8 @@ import torch
 
 from tvm_equi.artifact.codegen import build
 from tvm_equi.errors import ArtifactError
-from tvm_equi.runtime.library import load_function
+from tvm_equi.runtime.compiled import Library
+from tvm_equi.runtime.library import load_function, load_library
 from tvm_equi.runtime.plans import resolve
 from tvm_equi.runtime.torch_op import run
 
@@ -31,6 +32,14 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no library")
     with pytest.raises(ArtifactError, match=r"load: kernel\.so: expected a kernel library"):
         load_function(path)
+
+
+def test_libraries_in_memory(plan: str) -> None:
+    library = Library.of(build(resolve(plan), "float64").library.read_bytes())
+    assert callable(load_library(library))
+    assert load_library(library).same_as(load_library(Library.of(library.data)))
+    with pytest.raises(ArtifactError, match=r"expected a library with the function tvm_equi_kern"):
+        load_library(Library.of(b"no library"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -9,10 +9,11 @@ import torch
 from tests.kernels import kinds, linear, product
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.codegen import compile_point
+from tvm_equi.deploy.runtime import use_threads
 from tvm_equi.errors import ScheduleError
 from tvm_equi.lower import streaming
 from tvm_equi.lower.gpu.decisions import GpuDecisions
-from tvm_equi.runtime.library import load_function, use_threads
+from tvm_equi.runtime.library import load_function
 from tvm_equi.schedule import space
 from tvm_equi.schedule.targets import cpu_target, gpu_target
 from tvm_equi.tuning.operands import make_case

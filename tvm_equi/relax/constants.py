@@ -114,7 +114,10 @@ def _evaluate(node: Node, known: dict[Node, Any]) -> Any:
     """What a step gives; None where that is much larger than what it is made of."""
     value = node.meta.get("val")
     if isinstance(value, torch.Tensor) and value.numel() > FREE_ELEMENTS:
-        given = [known[source] for source in node.all_input_nodes]
+        given: list[Any] = []
+        for source in node.all_input_nodes:
+            made = known[source]
+            given += made if isinstance(made, (list, tuple)) else [made]
         total = sum(each.numel() for each in given if isinstance(each, torch.Tensor))
         if value.numel() > MAX_GROWTH * total:
             return None

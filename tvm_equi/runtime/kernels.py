@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
 
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.codegen import build
 from tvm_equi.errors import ArgumentTypeError, ArtifactError
+from tvm_equi.runtime.compiled import CompiledKernel
 from tvm_equi.runtime.devices import architecture, runs_on
-from tvm_equi.runtime.library import load_cuda_runtime, load_function
+from tvm_equi.runtime.library import load_cuda_runtime, load_function, load_library
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 GPU_DTYPES = DTYPES | {torch.float16: "float16", torch.bfloat16: "bfloat16"}
@@ -23,26 +24,32 @@ GPU_DTYPES = DTYPES | {torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 @dataclass(frozen=True, slots=True)
 class _Installed:
-    """A library compiled earlier, and the GPUs that it is for."""
+    """A kernel compiled earlier, and the GPUs that it is for."""
 
-    library: Path
+    load: Callable[[], Callable[..., None]]
     architectures: tuple[str, ...]
 
 
 _installed: dict[tuple[str, str, bool], _Installed] = {}
 
 
-def install(kernel: Kernel, dtype: str, library: Path, architectures: Sequence[str] = ()) -> None:
-    """Makes calls of a kernel use a library compiled earlier, for instance from an artifact.
+def install(kernel: CompiledKernel, architectures: Sequence[str] = ()) -> None:
+    """Makes calls of a kernel use code compiled earlier, for instance from an artifact.
+
+    Code for the CPU is loaded at once, code for GPUs when it is first called.
 
     Args:
-        kernel: the program.
-        dtype: of its values.
-        library: its path.
+        kernel: to call.
         architectures: of the GPUs that it is for; none if it is for the CPU.
+
+    Raises:
+        ArtifactError: the code cannot be loaded.
     """
-    found = _Installed(library, tuple(architectures))
-    _installed[kernel.key(), dtype, bool(architectures)] = found
+    load = partial(load_library, kernel.library)
+    if not architectures:
+        load()
+    found = _Installed(load, tuple(architectures))
+    _installed[kernel.key, kernel.dtype, bool(architectures)] = found
 
 
 def load_kernel(kernel: Kernel, dtype: torch.dtype) -> Callable[..., None]:
@@ -60,7 +67,7 @@ def load_kernel(kernel: Kernel, dtype: torch.dtype) -> Callable[..., None]:
             f"tvm_equi: inputs: expected float32 or float64, got {dtype}; cast them"
         )
     found = _installed.get((kernel.key(), DTYPES[dtype], False))
-    return load_function(found.library if found else build(kernel, DTYPES[dtype]).library)
+    return found.load() if found else load_function(build(kernel, DTYPES[dtype]).library)
 
 
 def load_gpu_kernel(
@@ -91,4 +98,4 @@ def load_gpu_kernel(
             f"compile it with target='{own}' too"
         )
     load_cuda_runtime()
-    return load_function(found.library if found else build(kernel, GPU_DTYPES[dtype], own).library)
+    return found.load() if found else load_function(build(kernel, GPU_DTYPES[dtype], own).library)
