@@ -129,7 +129,10 @@ def load(path: str | Path) -> Artifact:
     where = f"load: {path}"
     content = read_folder(path) if path.is_dir() else read_content(read(path))
     if content.graph is None:
-        raise ArtifactError(f"{where}: graph: expected one to run in torch, got a model without")
+        raise ArtifactError(
+            f"{where}: graph: expected one to run in torch, got a model without; run its programs "
+            "with tvm_equi.deploy.load"
+        )
     if any(not target.is_gpu for target in content.targets):
         best_cpu_target(where, content.targets)  # before anything is made of the graph
     try:
