@@ -4,7 +4,7 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-gpu-schedules test-mace test-nequip test-models-all test-deploy fuzz lint bench bench-models clean
+.PHONY: demo test test-all test-gpu-schedules test-mace test-nequip test-models-all test-deploy fuzz lint bench bench-models clean
 
 demo: .venv/.installed
 	$(BIN)/tvm-equi demo
@@ -12,10 +12,15 @@ demo: .venv/.installed
 test: .venv/.installed
 	$(BIN)/python -m pytest -n $(TEST_WORKERS)
 
+# With the slow ones, here and in the code bases' environments.
+test-all: .venv/.installed
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not deploy"
+	$(MAKE) test-models-all
+
 # Proofs about schedules for GPUs that need no GPU: ptxas, OpenCL on the CPU (PoCL), Oclgrind. On Debian:
 # apt-get install pocl-opencl-icd ocl-icd-libopencl1 oclgrind
 test-gpu-schedules: .venv/.installed
-	TVM_EQUI_REQUIRE_OPENCL=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m gpu_schedules tests/gpu_schedules
+	TVM_EQUI_REQUIRE_OPENCL=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m "gpu_schedules and not slow" tests/gpu_schedules
 
 # Adapters against the code bases that they serve, in environments of their own: mace-torch pins e3nn 0.4.4.
 test-mace: .venv-mace/.installed
@@ -46,10 +51,11 @@ lint: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.installed
+bench: .venv/.installed .venv-mace/.installed .venv-runtime/.installed
 	$(BIN)/python -m bench.tensor_product
 	$(BIN)/python -m bench.convolution
 	$(BIN)/python -m bench.tuned
+	$(BIN)/python -m bench.deploy
 
 # Energies, forces and training steps of whole models, with and without acceleration.
 bench-models: .venv-mace/.installed .venv-nequip/.installed
@@ -81,6 +87,12 @@ bench-models: .venv-mace/.installed .venv-nequip/.installed
 		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		--requirement tests/deploy_runtimes/jax_requirements.txt
+	touch $@
+
+# What compiled models need from PyPI to run, and nothing else.
+.venv-runtime/.installed: constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check numpy apache-tvm-ffi --constraint constraints.txt
 	touch $@
 
 clean:

@@ -1,140 +1,115 @@
 """Makes what `bench.deploy` measures: model files, inputs, and what torch computes of them.
 
 Run as `python -m bench.deploy_make FOLDER`, where mace-torch is installed. In: the name of a size.
-Out: `model.tvmeq`, MACE with forces; `tiny.tvmeq`, a program of one kernel, which has its graph too;
-and for each an .npz with inputs and, of MACE, energies and forces in float64, as mace-torch
-computes them from the same weights.
+Out: `model.tvmeq`, MACE with forces, and `tiny.tvmeq`, a program of one kernel, which has its graph
+too; for each its inputs and, of MACE, energies and forces in float64, as mace-torch computes them
+from the same weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from bench.models import deployed
-from bench.models.mace import LARGE, SMALL, Size
+from bench.models.mace import LARGE, SMALL, Size, batch, build
 from bench.options import say
-from tvm_equi.deploy.manifest import Value
-from tvm_equi.export.capture import Captured, capture, capture_graph, example_inputs
+from tvm_equi.compiler import compile
+from tvm_equi.deploy.safetensors import Tensor, write_tensors
+from tvm_equi.export.capture import example_inputs
 from tvm_equi.graph import GraphBuilder
 from tvm_equi.graph.instructions import channelwise
-from tvm_equi.graph.serialize import to_json
+from tvm_equi.models.mace import accelerate_mace, capture_mace
 from tvm_equi.nn.graph_module import GraphModule
-from tvm_equi.relax.program import build_program
-from tvm_equi.runtime.compiled import CompiledProgram, Library
-from tvm_equi.runtime.model_file import Content, described, save_model
 
 TARGETS = ("x86-64-v3", "x86-64-v4")
 STRUCTURE, ATOMS = "water", 96
 """Of the inputs; the first call is compared with later ones of the same size."""
 
+TINY_ROWS = 8
+
 SIZES = {"large": LARGE, "small": SMALL}
 
 
-def write_program(
-    path: Path, captured: Captured, dtype: str, targets: tuple[str, ...], graph: str | None = None
-) -> None:
-    """Compiles a captured model into a model file.
-
-    Args:
-        path: of the file.
-        captured: the model.
-        dtype: of its values.
-        targets: names of CPUs.
-        graph: its text, where torch is to run it too.
-    """
-    built = build_program(captured, targets)
-
-    def values(given: tuple[object, ...]) -> tuple[Value, ...]:
-        return tuple(Value(v.name, v.dtype, v.shape) for v in given)  # type: ignore[attr-defined]
-
-    program = CompiledProgram(
-        "main",
-        values(built.inputs),
-        values(built.outputs),
-        tuple(built.parameters),
-        {target: Library.of(data) for target, data in built.libraries.items()},
-        {
-            target: [Library.of(library.read_bytes()) for library in libraries]
-            for target, libraries in built.kernels.items()
-        },
-    )
-    content = Content(
-        dtype,
-        0,
-        tuple(described(target) for target in targets),
-        programs=(program,),
-        parameters=built.parameters,
-        graph=graph,
-    )
-    save_model(path, content)
-
-
-def make_mace(folder: Path, size: Size, targets: tuple[str, ...]) -> None:
+def make_mace(folder: Path, size: Size) -> None:
     """MACE with forces, inputs for it, and what mace-torch computes of them.
 
     Args:
         folder: to write to.
         size: of the model.
-        targets: names of CPUs.
     """
-    say("capturing MACE")
-    example = deployed.inputs(size, STRUCTURE, 24, "float32")
-    model = deployed.single(size)
-    captured = capture(model, example, deployed.sizes(size), deployed.OUTPUTS)
     say("compiling MACE")
-    write_program(folder / "model.tvmeq", captured, "float32", targets)
+    captured = capture_mace(accelerate_mace(_fixed(build(size, "float32"))))
+    compile(captured, TARGETS).save(folder / "model.tvmeq")
     say("computing in float64")
-    inputs = deployed.inputs(size, STRUCTURE, ATOMS, "float64")
-    expected = deployed.reference(size)(**inputs)
+    given = batch(size, STRUCTURE, ATOMS, "float64")
+    reference = _fixed(build(size, "float32")).double()
+    torch.set_default_dtype(torch.float64)
+    wanted = reference(dict(given), compute_force=True, compute_virials=True)
     torch.set_default_dtype(torch.float32)
-    np.savez(
-        folder / "model.npz",
-        **{name: _single(value) for name, value in inputs.items()},
-        **{f"expected_{name}": value.detach().numpy() for name, value in expected.items()},
+    inputs = {name: given[name] for name in ("positions", "edge_index", "unit_shifts", "cell")}
+    inputs["species"] = given["node_attrs"].argmax(1)
+    expected = {name: wanted[name] for name in ("energy", "node_energy", "forces")}
+    expected["virials"] = wanted["virials"].reshape(3, 3)
+    _write_inputs(
+        folder / "model",
+        {name: _single(value) for name, value in inputs.items()},
+        {f"expected_{name}": value.detach().numpy() for name, value in expected.items()},
     )
 
 
-def make_tiny(folder: Path, targets: tuple[str, ...]) -> None:
+def _fixed(model: torch.nn.Module) -> torch.nn.Module:
+    """A model whose parameters need no gradient."""
+    return model.requires_grad_(False)
+
+
+def make_tiny(folder: Path) -> None:
     """A tensor product of few channels on its own, and 8 rows of inputs.
 
     Args:
         folder: to write to.
-        targets: names of CPUs.
     """
-    build = GraphBuilder()
-    x, y = build.input("x", "8x0e+8x1o", rows="edge"), build.input("y", "0e+1o", rows="edge")
+    graph = GraphBuilder()
+    x, y = graph.input("x", "8x0e+8x1o", rows="edge"), graph.input("y", "0e+1o", rows="edge")
     out, instructions = channelwise("8x0e+8x1o", "0e+1o", "8x0e+8x1o")
-    w = build.input("w", f"{8 * len(instructions)}x0e", rows="edge")
-    graph = build.graph(build.tensor_product("z", x, y, out, instructions, weights=w))
-    module = GraphModule(graph)
-    write_program(
-        folder / "tiny.tvmeq", capture_graph(module), "float32", targets, to_json(graph, indent=1)
-    )
+    w = graph.input("w", f"{8 * len(instructions)}x0e", rows="edge")
+    module = GraphModule(graph.graph(graph.tensor_product("z", x, y, out, instructions, weights=w)))
+    compile(module, TARGETS, derivatives=0, gradients={}).save(folder / "tiny.tvmeq")
     inputs, _ = example_inputs(module)
-    np.savez(folder / "tiny.npz", **{name: value[:8].numpy() for name, value in inputs.items()})
+    arrays = {name: value[:TINY_ROWS].numpy() for name, value in inputs.items()}
+    _write_inputs(folder / "tiny", arrays, {})
+
+
+def _write_inputs(
+    stem: Path, arrays: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]
+) -> None:
+    """Inputs for Python, with what is expected, and for C++."""
+    np.savez(stem.with_suffix(".npz"), **arrays, **wanted)
+    tensors = {name: Tensor(array.dtype.name, array) for name, array in arrays.items()}
+    stem.with_suffix(".safetensors").write_bytes(write_tensors(tensors))
 
 
 def _single(value: torch.Tensor) -> np.ndarray:
     """An array of float32, or of integers."""
-    array: np.ndarray = value.detach().numpy()
+    array: np.ndarray = value.detach().contiguous().numpy()
     return array.astype(np.float32) if value.is_floating_point() else array
 
 
 def main() -> None:
     """Writes the files."""
     warnings.filterwarnings("ignore", message="Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY")
+    warnings.filterwarnings("ignore", message="The TorchScript type system")
     parser = argparse.ArgumentParser(prog="python -m bench.deploy_make", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", choices=sorted(SIZES), default="large")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    make_tiny(given.folder, TARGETS)
-    make_mace(given.folder, SIZES[given.size], TARGETS)
+    make_tiny(given.folder)
+    make_mace(given.folder, SIZES[given.size])
 
 
 if __name__ == "__main__":

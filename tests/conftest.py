@@ -11,6 +11,46 @@ import torch
 CACHE = "TVM_EQUI_CACHE_DIR"
 DATA = "XDG_DATA_HOME"
 
+SLOW = (
+    "tests/docs/test_fusion_diagrams.py::test_a_layer_is_e3nns[ace",
+    "tests/docs/test_fusion_diagrams.py::test_a_layer_is_e3nns[cormorant",
+    "tests/gpu_schedules/test_ptxas.py::test_no_spills_in_float32[nequip-benzene",
+    "tests/gpu_schedules/test_ptxas.py::test_no_spills_in_float32[sevennet-l3i5-main",
+    "tests/gpu_schedules/test_workloads.py::test_edges[nequip-benzene",
+    "tests/gpu_schedules/test_workloads.py::test_edges[nequip-lips",
+    "tests/gpu_schedules/test_workloads.py::test_edges[sevennet-l3i5-main",
+    "tests/gpu_schedules/test_workloads.py::test_rows[nequip-benzene",
+    "tests/gpu_schedules/test_workloads.py::test_rows[nequip-lips",
+    "tests/gpu_schedules/test_workloads.py::test_rows[sevennet-l3i5-main",
+    "tests/lower/test_convolution.py::test_inner_kernels_equal_the_oracle[True",
+    "tests/lower/test_primfunc.py::test_equals_the_oracle[u<vw-5-5-9-shared",
+    "tests/lower/test_primfunc.py::test_equals_the_oracle[uvw-1-1-33-shared",
+    "tests/lower/test_primfunc.py::test_equals_the_oracle[uvw-1-6-20-shared",
+    "tests/lower/test_primfunc.py::test_equals_the_oracle[uvw-20-1-9-shared",
+    "tests/nn/test_convolution.py::test_third_derivatives_with_everything_inside[False-True",
+    "tests/nn/test_convolution.py::test_workloads_on_graphs[nequip-benzene",
+    "tests/nn/test_convolution.py::test_workloads_on_graphs[sevennet-l3i5-main",
+    "tests/nn/test_spherical_harmonics.py::test_one_degree_alone[8",
+    "tests/nn/test_tensor_square.py::test_equals_e3nn[mul_ir-arguments2",
+    "tests/schedule/test_space.py::test_every_choice_gives_the_oracles_values[conv uvu gradient 0",
+    "tests/schedule/test_space.py::test_every_choice_gives_the_oracles_values[conv uvu second 0",
+    "tests/schedule/test_space.py::test_every_choice_gives_the_oracles_values[conv uvw gradient 0",
+    "tests/schedule/test_space.py::test_every_choice_gives_the_oracles_values[conv uvw second 0",
+    "tests/schedule/test_space.py::test_every_choice_gives_the_oracles_values[linear gradient",
+    "tests/test_cli_tune.py::test_tracker_worker_and_tune_as_commands",
+    "tests/test_compiler.py::test_fused_artifact_is_the_unfused_graph[True",
+    "tests/tuning/test_search.py::test_a_run_goes_on_where_it_was",
+    "tests/tuning/test_search.py::test_a_rule_that_fails_does_not_keep_others_from_being_tuned",
+    "tests/tuning/test_search.py::test_a_winner_takes_part_in_every_later_race",
+    "tests/tuning/test_search.py::test_times_under_other_conditions_are_not_compared",
+    "tests/tuning/test_search.py::test_trials_that_no_race_has_seen_are_raced",
+    "tests/tuning/test_server.py::test_bad_candidates_do_not_end_a_worker",
+    "tests/tuning/test_server.py::test_one_worker_is_killed_and_one_hangs",
+    "tests/tuning/test_server.py::test_workers_of_two_kinds_with_one_tracker",
+    "tests/tuning/test_server.py::test_workers_that_hang_are_no_fault_of_candidates",
+)
+"""Starts of tests that take long, each with a quicker sister; `make test-all` runs them too."""
+
 _made_here: list[str] = []
 
 torch.set_num_threads(1)  # pytest-xdist uses the cores
@@ -19,6 +59,14 @@ hypothesis.settings.register_profile(
     "tvm_equi", deadline=None, derandomize=True, max_examples=20, database=None
 )
 hypothesis.settings.load_profile("tvm_equi")
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the slow ones."""
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker("slow")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,7 +8,6 @@ from typer.testing import CliRunner
 
 from tvm_equi.artifact import doctor
 from tvm_equi.cli import app, main, read_source
-from tvm_equi.deploy.container import read
 
 SPEC = {
     "tensor_product": {
@@ -33,57 +32,12 @@ def spec(tmp_path: Path) -> Path:
     return path
 
 
-def test_compile_then_inspect(spec: Path, tmp_path: Path) -> None:
-    out = tmp_path / "model.tvmeq"
-    text = run("compile", spec, "-o", out, "--derivatives", 1)
-    assert "TensorProduct" in text
-    assert f"artifact: {out}" in text.replace("\n", "")
-    manifest = read(out).manifest
-    assert (manifest.dtype, manifest.derivatives) == ("float32", 1)
-    shown = " ".join(run("inspect", out).split())
-    assert "every checksum right" in shown
-    assert "float32, derivatives to order 1" in shown
-    assert "host x86_64 best here" in shown
-    assert "outputs: out" in shown
-    out.write_bytes(out.read_bytes()[:-1])
-    assert "size: expected" in run("inspect", out, code=2)
-
-
-def test_compile_options(spec: Path, tmp_path: Path) -> None:
-    out = tmp_path / "model.tvmeq"
-    options = ("--derivatives", 0, "--dtype", "float64", "--target", "x86-64-v2")
-    run("compile", spec, "-o", out, *options)
-    manifest = read(out).manifest
-    assert (manifest.dtype, manifest.targets[0].name) == ("float64", "x86-64-v2")
-
-
-def test_compile_for_several_targets(spec: Path, tmp_path: Path) -> None:
-    out = tmp_path / "model.tvmeq"
-    names = ("x86-64-v3", "sm_90", "x86-64-v2", "sm_80")
-    targets = [word for name in names for word in ("--target", name)]
-    run("compile", spec, "-o", out, "--derivatives", 0, *targets)
-    found = [target.name for target in read(out).manifest.targets]
-    assert found == ["x86-64-v3", "x86-64-v2", "sm_80,sm_90"]
-    shown = " ".join(run("inspect", out).split())
-    assert "sm_80,sm_90 GPU" in shown
-    assert "__global__" in run("inspect", spec, "--asm", "--target", "sm_90")
-
-
 def test_inspect_shows_generated_code(spec: Path) -> None:
     shown = run("inspect", spec, "--tir", "--asm")
     assert "# out: tensorir" in shown
     assert "T.prim_func" in shown
     assert "# out: assembly" in shown
     assert "ret" in shown
-
-
-def test_inspect_says_what_was_pruned(tmp_path: Path) -> None:
-    fields = {"irreps_in1": "2x0e", "irreps_in2": "1o", "irreps_out": "2x1o+2x1e"}
-    paths = [[0, 0, 0, "uvu", True], [0, 0, 1, "uvu", True]]
-    file = tmp_path / "spec.json"
-    file.write_text(json.dumps({"tensor_product": {**fields, "instructions": paths}}))
-    shown = " ".join(run("inspect", file).split())
-    assert "pruned out: path 2x0e x 1x1o -> 2x1e: forbidden by parity" in shown
 
 
 def test_inspect_draws_the_graph(spec: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command `tvm-equi`: demo, compile, inspect, doctor, and those of `cli_tune`, `cli_runtime`.
+"""The command `tvm-equi`: demo, inspect, doctor, and those of the modules `cli_*`.
 
 In: a command line. Out: text on the terminal, artifacts on disk. An error of the package is one
 line and exit code 2; `doctor` exits with 1 if something needed is missing.
@@ -6,19 +6,15 @@ line and exit code 2; `doctor` exits with 1 if something needed is missing.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tvm_equi import cli_runtime, cli_tune
-from tvm_equi.cli_source import Source, check_dtype, read_source, readable_errors
+from tvm_equi import cli_compile, cli_export, cli_runtime, cli_tune
+from tvm_equi.cli_source import check_dtype, read_source, readable_errors
 
 app = typer.Typer(
     help="Compile O(3)-equivariant tensor products.",
@@ -30,14 +26,6 @@ app = typer.Typer(
 Target = Annotated[
     str,
     typer.Option(help="host (this CPU), x86-64-v2, x86-64-v3, x86-64-v4, or a GPU such as sm_90."),
-]
-Targets = Annotated[
-    list[str],
-    typer.Option(
-        "--target",
-        help="host (this CPU), x86-64-v2, x86-64-v3 or x86-64-v4; sm_80, sm_90 or another GPU, "
-        "here or not; cuda, for the GPUs here. May be given several times: loading takes the best.",
-    ),
 ]
 
 
@@ -60,43 +48,10 @@ def demo(
     run_demo(Options(atoms, threads, out, dtype, settings, seconds), Console())  # type: ignore[arg-type]
 
 
-@app.command(name="compile")
-@readable_errors
-def compile_command(
-    source: Source,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File of the model: NAME.tvmeq.")],
-    target: Targets = ["host"],  # noqa: B006 (typer copies it)
-    dtype: Annotated[
-        str | None, typer.Option(help="float32 or float64; the graph's own by default.")
-    ] = None,
-    derivatives: Annotated[int, typer.Option(help="Highest order to compile for.", min=0)] = 2,
-) -> None:
-    """Compile a graph or a module ahead of time, into one file for all targets."""
-    import tvm_equi
-
-    if dtype is not None:
-        check_dtype(dtype)
-    console = Console()
-    columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("compiling", total=None)
-        artifact = tvm_equi.compile(
-            read_source(source),
-            target,
-            dtype=dtype,  # type: ignore[arg-type]
-            derivatives=derivatives,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
-    path = artifact.save(out)
-    print_graph(artifact.graph, console)
-    size = path.stat().st_size / 1e6
-    console.print(
-        f"artifact: {path} ({len(artifact.kernels)} kernels for {artifact.target}, {size:.1f} MB)"
-    )
-
-
+cli_compile.register(app)
 cli_tune.register(app)
 cli_runtime.register(app)
+cli_export.register(app)
 
 
 @app.command()
@@ -116,6 +71,7 @@ def inspect(
     Of a model file also its targets, programs and sizes, after every checksum.
     """
     from tvm_equi.artifact.codegen import assembly, tensorir
+    from tvm_equi.cli_graph import print_graph, print_removals
     from tvm_equi.cli_model import is_model_file, print_model
     from tvm_equi.compiler import as_graph
     from tvm_equi.deploy.container import read
@@ -185,51 +141,6 @@ def _artifact_graph(path: Path, console: Console) -> Any:
         f"every checksum right; {versions}"
     )
     return from_json((path / "graph.json").read_text(encoding="utf-8"))
-
-
-def print_graph(graph: Any, console: Console) -> None:
-    """Prints a graph: its inputs and parameters, and a table of the operations.
-
-    Args:
-        graph: to show.
-        console: to print on.
-    """
-    from tvm_equi.graph.graph import TABLE_HEADER, table_rows
-    from tvm_equi.graph.types import simplify_irreps
-
-    for name in graph.inputs:
-        console.print(f"input {name}: {graph.types[name]}", markup=False)
-    numbers = sum(graph.types[name].dim for name in graph.parameters)
-    console.print(f"{len(graph.parameters)} parameters: {numbers:,} numbers")
-    table = Table(title="counts are per row of the value", box=SIMPLE, padding=(0, 1, 0, 0))
-    for header, width in (("node", 12), ("operation", 13), ("value", 12)):
-        table.add_column(header, overflow="fold", min_width=width)
-    for header in TABLE_HEADER[4:]:
-        table.add_column(header, justify="right", no_wrap=True)
-    for name, kind, _, _, *counts in table_rows(graph):
-        if name not in graph.inputs and name not in graph.parameters:
-            value = graph.types[name]
-            shown = str(replace(value, irreps=simplify_irreps(value.irreps)))
-            table.add_row(*map(escape, (name, kind, shown, *counts)))
-    console.print(table)
-    console.print(f"outputs: {', '.join(graph.outputs)}", markup=False)
-
-
-def print_removals(graph: Any, console: Console, limit: int = 12) -> None:
-    """Prints what pruning takes from a graph, and why.
-
-    Args:
-        graph: before it was pruned.
-        console: to print on.
-        limit: lines.
-    """
-    from tvm_equi.graph.removals import removals
-
-    found = removals(graph)
-    for removal in found[:limit]:
-        console.print(f"pruned {removal}", markup=False)
-    if len(found) > limit:
-        console.print(f"pruned {len(found) - limit} more")
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ T = TypeVar("T")
 Source = Annotated[
     str,
     typer.Argument(
-        help="SPEC.json, or module.py:name of a graph, a module, or a function that makes one."
+        help="SPEC.json, or module.py:name of a graph, a module, a captured model, or a function "
+        "that makes one."
     ),
 ]
 
@@ -78,6 +79,17 @@ def read_source(source: str) -> Any:
     if found is None:
         raise ArgumentError(f"tvm-equi: source: expected a name that {file} defines, got {name!r}")
     return found() if callable(found) and not hasattr(found, "forward") else found
+
+
+def is_captured(model: Any) -> bool:
+    """Whether a source was a captured model.
+
+    Args:
+        model: of `read_source`.
+    """
+    from tvm_equi.export.capture import Captured
+
+    return isinstance(model, Captured)
 
 
 def _import_file(path: Path) -> Any:

@@ -1,23 +1,27 @@
 """From a graph or module to an artifact: plan, compile ahead of time, verify.
 
 In: a graph, or a module that is one. Out: an `Artifact`, a torch module whose kernels are compiled,
-derivatives included, for a CPU, for GPUs or for both. `tune` searches for faster schedules of the
-same kernels, which `compile` then finds. `verify` compares with e3nn.
+derivatives included, for a CPU, for GPUs or for both, and on request a program that runs where no
+torch is. In: a captured model of any kind. Out: a `Program`. `tune` searches for faster schedules
+of the same kernels, which `compile` then finds. `verify` compares with e3nn.
 """
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import torch
 
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.artifact.parallel import build_all
 from tvm_equi.errors import ArgumentError, UnsupportedError, unknown_choice
+from tvm_equi.export.capture import Captured, capture_graph
+from tvm_equi.export.kernels import compile_kernels, program_plans
 from tvm_equi.frontend.e3nn import import_module
 from tvm_equi.graph import DEFAULT_PIPELINE, TensorProductGraph
 from tvm_equi.graph.dtypes import graph_dtype, with_dtype
@@ -26,7 +30,8 @@ from tvm_equi.nn.artifact import Artifact
 from tvm_equi.nn.graph_compare import Report, compare
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.graph_trace import needed_plans
-from tvm_equi.runtime.compiled import CompiledKernel, Library
+from tvm_equi.nn.program import Program
+from tvm_equi.runtime.compiled import CompiledKernel, CompiledProgram, Library
 from tvm_equi.runtime.devices import local_architectures, runs_here
 from tvm_equi.runtime.kernel_plans import describe_plan, kernel_plans, planned_kernel
 from tvm_equi.runtime.model_file import Content, described
@@ -47,19 +52,43 @@ Progress = Callable[[int, int], None]
 """Called with (kernels done, kernels in all) as they are compiled."""
 
 
+@overload
 def compile(
-    graph_or_module: TensorProductGraph | torch.nn.Module,
+    model: Captured,
+    target: str | Sequence[str] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Program: ...
+
+
+@overload
+def compile(
+    model: TensorProductGraph | torch.nn.Module,
     target: str | Sequence[str] | None = None,
     *,
     dtype: DType | None = None,
     derivatives: int = 2,
     wrt: Sequence[str] | None = None,
+    gradients: Mapping[str, tuple[str, str]] | None = None,
     progress: Progress | None = None,
-) -> Artifact:
+) -> Artifact: ...
+
+
+def compile(
+    model: TensorProductGraph | torch.nn.Module | Captured,
+    target: str | Sequence[str] | None = None,
+    *,
+    dtype: DType | None = None,
+    derivatives: int = 2,
+    wrt: Sequence[str] | None = None,
+    gradients: Mapping[str, tuple[str, str]] | None = None,
+    progress: Progress | None = None,
+) -> Artifact | Program:
     """Plans a graph and compiles every kernel that it and its derivatives need.
 
     Args:
-        graph_or_module: a graph, a `GraphModule`, or an e3nn or tvm_equi module.
+        model: a graph, a `GraphModule`, or an e3nn or tvm_equi module; or any model of torch that
+            was captured (`tvm_equi.export.capture`), for which options beside targets say nothing.
         target: "host" (default), or an x86-64 level by name; GPUs by architecture ("sm_80",
             "sm_90"), whether this machine has them or not, or "cuda" for those that it has; or
             several of these, of which `load` takes the best for its machine. An artifact without
@@ -68,15 +97,18 @@ def compile(
         derivatives: the highest order to compile for: 0 for values, 1 for forces, 2 for training on
             forces. Derivatives beyond are compiled when they are first needed.
         wrt: inputs some of which require a gradient in every call; by default any may, or none.
+        gradients: makes a program too, which C++, Python without torch and TVM run on CPUs: it
+            gives the outputs, and for each name here the gradient of the sum of an output to an
+            input; {"d_vectors": ("energy", "vectors")}, say, or {} for outputs alone.
         progress: called as kernels are compiled.
 
     Returns:
-        The artifact.
+        The artifact; for a captured model a program.
 
     Raises:
-        ArgumentError: an unknown target, dtype or input.
+        ArgumentError: an unknown target, dtype, input or output; a program for no CPU.
         ArtifactError: the compiler is missing or fails.
-        UnsupportedError: a module that is no graph.
+        UnsupportedError: a module that is no graph, or an operator that programs cannot have.
 
     Example:
         >>> import tvm_equi
@@ -84,13 +116,16 @@ def compile(
         >>> artifact.graph.outputs
         ('out',)
     """
-    graph, parameters = as_graph(graph_or_module, dtype)
+    targets = _targets(target or HOST)
+    if isinstance(model, Captured):
+        return _compile_captured(model, targets)
+    graph, parameters = as_graph(model, dtype)
     if derivatives < 0:
         raise ArgumentError(f"compile: derivatives: expected 0 or more, got {derivatives}")
     planned = DEFAULT_PIPELINE(graph)
-    targets = _targets(target or HOST)
     kept = {name: value for name, value in parameters.items() if name in planned.parameters}
     module = GraphModule(planned, kept)
+    captured = None if gradients is None else capture_graph(module, gradients)
     plans = needed_plans(module, derivatives, wrt)
     compiled = _build(plans, graph_dtype(planned), targets, progress)
     content = Content(
@@ -100,10 +135,51 @@ def compile(
         tuple(compiled),
         tuple(plans),
     )
+    if captured is not None:
+        program, others = _program(captured, targets)
+        content = replace(content, programs=(program,), parameters=others)
     artifact = Artifact(planned, dict(module.named_parameters()), content)
     if HOST in targets or all(is_gpu(name) for name in targets):
         artifact.install()
     return artifact
+
+
+def _compile_captured(captured: Captured, targets: Sequence[str]) -> Program:
+    """A captured model, and the kernels that it calls."""
+    content = compile_kernels(program_plans(captured.program), targets)
+    program, parameters = _program(captured, targets)
+    return Program(replace(content, programs=(program,), parameters=parameters))
+
+
+def _program(
+    captured: Captured, targets: Sequence[str]
+) -> tuple[CompiledProgram, Mapping[str, torch.Tensor]]:
+    """A program for the CPUs among some targets, and its parameters.
+
+    Raises:
+        ArgumentError: there is no CPU among them.
+    """
+    from tvm_equi.relax.program import build_program
+
+    cpus = [name for name in targets if not is_gpu(name)]
+    if not cpus:
+        raise ArgumentError(
+            f"compile: target: expected a CPU for a program, got {', '.join(targets)}; add 'host' "
+            "or an x86-64 level"
+        )
+    built = build_program(captured, cpus)
+    program = CompiledProgram(
+        "main",
+        built.inputs,
+        built.outputs,
+        tuple(built.parameters),
+        {name: Library.of(data) for name, data in built.libraries.items()},
+        {
+            name: [Library.of(path.read_bytes()) for path in paths]
+            for name, paths in built.kernels.items()
+        },
+    )
+    return program, built.parameters
 
 
 def _build(

@@ -9,8 +9,19 @@ import sys
 from pathlib import Path
 
 import filelock
+import pytest
 
 from tvm_equi.deploy.parts import cmake_folder
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder that all workers of a test run share.
+
+    Args:
+        factory: of the worker.
+    """
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 def environment() -> dict[str, str]:

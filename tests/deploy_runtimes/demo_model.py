@@ -22,15 +22,21 @@ SMALL = Settings(num_channels=16, num_layers=2, max_degree=2, feature_degree=1, 
 
 
 def write_demo(
-    path: Path, dtype: DType, targets: Sequence[str], settings: Settings = SMALL
+    path: Path,
+    dtype: DType,
+    targets: Sequence[str],
+    settings: Settings = SMALL,
+    *,
+    gradient: str = "gradient",
 ) -> ReferenceModel:
-    """Writes the model; the program gives "energy" and "gradient", which is minus the forces.
+    """Writes the model; the program gives "energy", and its gradient, which is minus the forces.
 
     Args:
         path: of the file.
         dtype: of its values.
         targets: CPUs to compile for.
         settings: of the model.
+        gradient: name of the output.
 
     Returns:
         The model with e3nn, in float64.
@@ -38,7 +44,7 @@ def write_demo(
     reference = make_reference(settings)
     graph = DEFAULT_PIPELINE(interaction_graph(settings, dtype))
     module = GraphModule(graph, graph_parameters(reference, graph))
-    captured = capture_graph(module, {"gradient": ("energy", "positions")})
+    captured = capture_graph(module, {gradient: ("energy", "positions")})
     program = build_program(captured, targets)
     libraries = {target: Library.of(data) for target, data in program.libraries.items()}
     kernels = {

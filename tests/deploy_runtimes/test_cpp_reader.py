@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.deploy_runtimes.cpp_build import build
+from tests.deploy_runtimes.cpp_build import build, shared_folder
 from tvm_equi.deploy import container
 from tvm_equi.deploy.fields import canonical_json
 from tvm_equi.deploy.manifest import (
@@ -38,8 +38,7 @@ HEADER = 96
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    shared = tmp_path_factory.getbasetemp().parent
-    return build(Path(__file__).parent / "cpp", shared / "cpp_tests")
+    return build(Path(__file__).parent / "cpp", shared_folder(tmp_path_factory) / "cpp_tests")
 
 
 def small_model(path: Path) -> Path:

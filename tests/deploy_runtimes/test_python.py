@@ -1,16 +1,16 @@
 """A fresh environment with only the runtime parts runs a model that was made elsewhere.
 
-The environment has numpy, apache-tvm-ffi and this package's wheel, which is installed without what
-it depends on, and the folder that `tvm-equi runtime` writes. The model is the demo's, with forces;
-what is expected comes from e3nn in float64.
+The commands of the page about Python without torch make the environment: numpy, tvm_ffi, this
+package without what it depends on, and the folder that `tvm-equi runtime` writes. The model is the
+demo's, with forces; what is expected comes from e3nn in float64.
 """
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from tvm_equi.demo.structures import crystal, molecule
 pytestmark = pytest.mark.deploy
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "deploy_python.md"
 CHILD = Path(__file__).with_name("without_torch.py")
-TARGETS = ("x86-64-v2", "x86-64-v3")
+TARGETS = {"float32": ("x86-64-v2", "x86-64-v3"), "float64": ("x86-64-v2",)}
 TOLERANCES = {"float32": 3e-5, "float64": 1e-11}
 
 
-def run(*command: str | Path, **variables: str) -> str:
+def run(*command: str | Path, folder: Path, **variables: str) -> str:
     """What a command prints."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
@@ -37,34 +38,29 @@ def run(*command: str | Path, **variables: str) -> str:
         text=True,
         check=False,
         env=kept | variables,
-        cwd=command[-1] if Path(command[-1]).is_dir() else None,
+        cwd=folder,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
-@pytest.fixture(name="python", scope="module")
-def _python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of a new environment."""
-    folder = tmp_path_factory.mktemp("environment")
-    run(sys.executable, "-m", "venv", folder / "venv")
-    python = folder / "venv" / "bin" / "python"
-    # The wheel is built here, where hatchling is.
-    wheel = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
-    run(sys.executable, *wheel, "--wheel-dir", folder / "wheel", ROOT)
-    (built,) = (folder / "wheel").glob("tvm_equi-*.whl")
-    pins = [f"{name}=={version(name)}" for name in ("numpy", "apache-tvm-ffi")]
-    install = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    run(*install, *pins)
-    run(*install, "--no-deps", "--no-index", built)
-    return python
-
-
-@pytest.fixture(name="parts", scope="module")
-def _parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `tvm-equi runtime` writes."""
-    folder = tmp_path_factory.mktemp("parts") / "runtime"
-    run(sys.executable, "-m", "tvm_equi.cli", "runtime", "-o", folder, PYTHONPATH=str(ROOT))
+@pytest.fixture(name="place", scope="module")
+def _place(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an environment and the parts, made by the page's commands."""
+    folder = tmp_path_factory.mktemp("place")
+    shutil.copy(models / "float32.tvmeq", folder / "potential.tvmeq")
+    (commands,) = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    ours = f"PYTHONPATH={ROOT} {sys.executable} -m tvm_equi.cli "
+    for found, wanted in (
+        ("tvm-equi ", ours),
+        ("python3 -m venv", f"{sys.executable} -m venv"),
+        ("--no-deps .\n", f"--no-deps {ROOT}\n"),
+    ):
+        assert commands.count(found) == 1
+        commands = commands.replace(found, wanted)
+    pins = {"PIP_CONSTRAINT": str(ROOT / "constraints.txt"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    shown = run("bash", "-e", "-c", commands, folder=folder, **pins)
+    assert "Model(potential.tvmeq: main, x86-64-v" in shown
     return folder
 
 
@@ -72,8 +68,8 @@ def _parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models of both dtypes, and cases."""
     folder = tmp_path_factory.mktemp("models")
-    for dtype in ("float32", "float64"):
-        reference = write_demo(folder / f"{dtype}.tvmeq", dtype, TARGETS)
+    for dtype, targets in TARGETS.items():
+        reference = write_demo(folder / f"{dtype}.tvmeq", dtype, targets)
     for structure in (molecule(SMALL.cutoff), crystal(8, SMALL.cutoff), crystal(64, SMALL.cutoff)):
         energy, forces = eager(reference, structure)
         inputs = {name: value.numpy() for name, value in structure.inputs().items()}
@@ -83,9 +79,10 @@ def _models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(name="report", scope="module")
-def _report(python: Path, parts: Path, models: Path) -> dict[str, Any]:
+def _report(place: Path, models: Path) -> dict[str, Any]:
     """What the other environment says."""
-    text = run(python, CHILD, models, TVM_EQUI_RUNTIME=str(parts / "lib"))
+    python, parts = place / "runtime/bin/python", place / "parts/lib"
+    text = run(python, CHILD, models, folder=models, TVM_EQUI_RUNTIME=str(parts))
     found: dict[str, Any] = json.loads(text)
     return found
 
@@ -109,9 +106,15 @@ def test_values_are_those_of_eager_float64(report: dict[str, Any]) -> None:
     ("name", "pattern"),
     [
         ("index", r"IndexRangeError: float64\.tvmeq: main: .*senders.*: expected an index from 0"),
-        ("size", r"ArgumentError: float64\.tvmeq: main: shifts: expected float64 \[edges, 3\], got"),
+        (
+            "size",
+            r"ArgumentError: float64\.tvmeq: main: shifts: expected float64 \[edges, 3\], got",
+        ),
         ("dtype", r"ArgumentTypeError: float64\.tvmeq: main: positions: .*, got float16 \["),
-        ("missing", r"ArtifactError: load: .*none\.tvmeq: expected a model file, got: No such file"),
+        (
+            "missing",
+            r"ArtifactError: load: .*none\.tvmeq: expected a model file, got: No such file",
+        ),
         ("tvm_equi.load", r"tvm_equi\.load: expected torch, got none; .*tvm_equi\.deploy\.load"),
     ],
 )

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ def main(artifact: str, inputs: str) -> None:
         artifact: its file.
         inputs: an .npz file.
     """
-    model = tvm_equi.load(artifact)
+    model: Any = tvm_equi.load(artifact)
     with np.load(inputs, allow_pickle=False) as data:
         given = {name: torch.from_numpy(data[name]) for name in data.files}
     with torch.no_grad():

@@ -20,7 +20,6 @@ from typing import Any
 
 from tvm_equi.deploy.arguments import Signature, describe
 from tvm_equi.deploy.container import Container, read
-from tvm_equi.deploy.index_error import register_index_error
 from tvm_equi.deploy.libraries import load_program, register_kernel
 from tvm_equi.deploy.machine import Machine
 from tvm_equi.deploy.manifest import ProgramEntry, Target, Value
@@ -125,7 +124,6 @@ def load(
     found = read(path)
     entry = found.manifest.program(found.where, program)
     chosen = _target(found, target)
-    register_index_error()
     make = _load_code(found, entry, chosen)
     tensors = found.parameters()
     where = f"{Path(path).name}: {program}"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
+from tvm_equi.deploy.manifest import Value
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, UnsupportedError, unknown_choice
 from tvm_equi.export.trace import changed_text, fixed_text, trace
 from tvm_equi.graph.types import IndexType
@@ -22,21 +23,6 @@ from tvm_equi.nn.graph_module import DTYPES, GraphModule
 
 Sizes = tuple[int | str, ...]
 """Of each axis: a number, or the name of a size that may change, such as "edges"."""
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """An input or output of a program.
-
-    Args:
-        name: of the value.
-        dtype: "float32", "int64" and so on.
-        shape: numbers and names of sizes.
-    """
-
-    name: str
-    dtype: str
-    shape: Sizes
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from tvm_equi.graph.dtypes import graph_dtype
 from tvm_equi.graph.types import DType
 from tvm_equi.nn.artifact_folder import read_folder
 from tvm_equi.nn.graph_module import GraphModule
+from tvm_equi.nn.program import Program
 from tvm_equi.runtime.compiled import CompiledKernel, CompiledProgram
 from tvm_equi.runtime.kernels import install
 from tvm_equi.runtime.model_file import Content, read_content, save_model
@@ -111,15 +112,15 @@ class Artifact(GraphModule):
         return save_model(path, replace(self.content, parameters=parameters, graph=graph))
 
 
-def load(path: str | Path) -> Artifact:
-    """The artifact in a file, or in a folder that earlier versions wrote; needs no compiler.
+def load(path: str | Path) -> Artifact | Program:
+    """What is in a file, or in a folder that earlier versions wrote; needs no compiler.
 
     Args:
         path: of the file.
 
     Returns:
-        An artifact that computes what the saved one did, with the kernels of the best target that
-        this machine runs.
+        An artifact, or for a captured model a program, that computes what the saved one did, with
+        the code of the best target that this machine runs.
 
     Raises:
         ArtifactError: no artifact, one that is damaged or of a newer version, or one for other
@@ -129,10 +130,7 @@ def load(path: str | Path) -> Artifact:
     where = f"load: {path}"
     content = read_folder(path) if path.is_dir() else read_content(read(path))
     if content.graph is None:
-        raise ArtifactError(
-            f"{where}: graph: expected one to run in torch, got a model without; run its programs "
-            "with tvm_equi.deploy.load"
-        )
+        return Program(content, where)
     if any(not target.is_gpu for target in content.targets):
         best_cpu_target(where, content.targets)  # before anything is made of the graph
     try:

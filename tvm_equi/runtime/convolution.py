@@ -27,6 +27,7 @@ from tvm_equi.runtime.function import EagerFunction, KernelFunction, Runner, gra
 from tvm_equi.runtime.kernels import load_kernel
 from tvm_equi.runtime.plans import resolve
 from tvm_equi.runtime.pool import POOL
+from tvm_equi.runtime.registration import register
 from tvm_equi.runtime.topology import Order, Topology
 from tvm_equi.runtime.torch_op import SERIAL_ELEMENTS, is_plain
 
@@ -219,18 +220,10 @@ def _execute_on_gpu(
     return outputs
 
 
-_LIBRARY = torch.library.Library("tvm_equi", "FRAGMENT")
-_LIBRARY.define("convolve(Tensor[] inputs, Tensor[] topology, str plan) -> Tensor[]")
-
-
 def _convolve(
     inputs: list[torch.Tensor], topology: list[torch.Tensor], plan: str
 ) -> list[torch.Tensor]:
     return _execute(inputs, plan, topology=Topology.from_tensors(topology))
-
-
-for _key in ("CPU", "CUDA"):
-    _LIBRARY.impl("convolve", _convolve, _key)
 
 
 def _convolve_fake(
@@ -241,7 +234,9 @@ def _convolve_fake(
     return [inputs[0].new_empty(_shape(*value, edges)) for value in facts.outputs]
 
 
-torch.library.register_fake("tvm_equi::convolve", _convolve_fake, lib=_LIBRARY)
+_LIBRARY = register(
+    "convolve(Tensor[] inputs, Tensor[] topology, str plan) -> Tensor[]", _convolve, _convolve_fake
+)
 
 
 def _setup_context(

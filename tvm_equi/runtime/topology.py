@@ -17,6 +17,7 @@ from tvm_equi.algebra.convolution import NODE_ROWS, NodeRows
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, IndexRangeError
 from tvm_equi.runtime.device_order import DeviceOrder, device_order, num_nodes_of, order_sizes
 from tvm_equi.runtime.devices import DEVICE_TYPES, checks_indices, is_on_gpu
+from tvm_equi.runtime.registration import register
 
 EDGES_PER_TASK = 512
 MAX_TASKS = 32
@@ -258,10 +259,8 @@ def _sort_edges_fake(
     return [*found, edge_index.new_empty((2, num_tasks(num_edges) + 1))]
 
 
-_LIBRARY = torch.library.Library("tvm_equi", "FRAGMENT")
-_LIBRARY.define(
-    "sort_edges(Tensor edge_index, int side, SymInt num_senders, SymInt num_receivers) -> Tensor[]"
+register(
+    "sort_edges(Tensor edge_index, int side, SymInt num_senders, SymInt num_receivers) -> Tensor[]",
+    _sort_edges,
+    _sort_edges_fake,
 )
-for _key in ("CPU", "CUDA"):
-    _LIBRARY.impl("sort_edges", _sort_edges, _key)
-torch.library.register_fake("tvm_equi::sort_edges", _sort_edges_fake, lib=_LIBRARY)

@@ -21,6 +21,7 @@ from tvm_equi.runtime.function import EagerFunction, KernelFunction, Runner, gra
 from tvm_equi.runtime.kernels import load_kernel
 from tvm_equi.runtime.plans import Signature, resolve, signature
 from tvm_equi.runtime.pool import POOL
+from tvm_equi.runtime.registration import register
 
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
 
@@ -110,10 +111,6 @@ def _num_rows(facts: Signature, inputs: Sequence[torch.Tensor]) -> Any:
     return rows
 
 
-_LIBRARY = torch.library.Library("tvm_equi", "DEF")
-_LIBRARY.define("run(Tensor[] inputs, str plan) -> Tensor[]")
-
-
 def _num_chunks(rows: int) -> int:
     """A power of two, so that chunks share out evenly over threads."""
     return min(MAX_CHUNKS, 1 << max(0, (rows // ROWS_PER_CHUNK).bit_length() - 1))
@@ -153,10 +150,6 @@ def _run_cpu(
     ]
 
 
-for _key in ("CPU", "CUDA"):
-    _LIBRARY.impl("run", _execute, _key)
-
-
 def _run_dispatched(inputs: Sequence[torch.Tensor], plan: str) -> list[torch.Tensor]:
     outputs: list[torch.Tensor] = torch.ops.tvm_equi.run(list(inputs), plan)
     return outputs
@@ -175,7 +168,7 @@ def _run_fake(inputs: list[torch.Tensor], plan: str) -> list[torch.Tensor]:
     ]
 
 
-torch.library.register_fake("tvm_equi::run", _run_fake, lib=_LIBRARY)
+_LIBRARY = register("run(Tensor[] inputs, str plan) -> Tensor[]", _execute, _run_fake)
 
 
 def _setup_context(ctx: Any, inputs: tuple[list[torch.Tensor], str], output: Any) -> None:

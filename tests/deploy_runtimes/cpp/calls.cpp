@@ -3,7 +3,7 @@
 //     calls MODEL DATA.safetensors
 //
 // DATA has the inputs by name, and what e3nn gives in float64 as expected.energy and
-// expected.gradient.
+// expected.d_positions.
 #include <unistd.h>
 
 #include <algorithm>
@@ -178,10 +178,10 @@ static void test_errors(const std::string& path, const Model& model, const Input
     check(is_equal(model(inputs.named()), expected), "a call after an error");
   }
   check_error("inputs: expected 5 tensors, got 1", [&] { model.call({inputs.positions}); });
-  check_error("outputs: expected one of energy, gradient, got 'forces'",
+  check_error("outputs: expected one of energy, d_positions, got 'forces'",
               [&] { expected["forces"]; });
   check_error("tensor: data: expected ", [&] { expected["energy"].data<Other>(); });
-  check_error("tensor: item: expected one element", [&] { expected["gradient"].item<T>(); });
+  check_error("tensor: item: expected one element", [&] { expected["d_positions"].item<T>(); });
   check_error("tensor: values: expected 6 for the shape, got 2",
               [] { Tensor::copy(std::vector<T>(2), {2, 3}); });
   check_error("tensor: shape: expected no negative sizes", [] { Tensor::empty<T>({2, -3}); });
@@ -234,9 +234,9 @@ static void test(const std::string& path, const Data& data) {
   test_threads<T>(path, inputs);
   const Model model = Model::load(path);
   const Outputs out = model(inputs.named());
-  std::printf("{\"energy\": %.3e, \"gradient\": %.3e}\n",
+  std::printf("{\"energy\": %.3e, \"d_positions\": %.3e}\n",
               error_of<T>(out["energy"], data.tensor("expected.energy")),
-              error_of<T>(out["gradient"], data.tensor("expected.gradient")));
+              error_of<T>(out["d_positions"], data.tensor("expected.d_positions")));
   test_inputs<T>(model, inputs);
   test_errors<T>(path, model, inputs);
   test_memory(model, inputs);

@@ -76,6 +76,8 @@ static void test_section_names() {
     check(!detail::is_section_name(name), name);
   }
   check(!detail::is_section_name(std::string_view("a\0b", 3)), "zero byte");
+  check(detail::is_section_name(std::string(255, 'a')), "255 characters");
+  check(!detail::is_section_name(std::string(256, 'a')), "256 characters");
 }
 
 static void test_targets() {

@@ -1,11 +1,15 @@
-// A compiled kernel: a function of arrays, from the bytes of its library. No torch in it.
+// A compiled kernel: a function of arrays, loaded from a section of a model file. No torch in it, so
+// that torch's DLPack and tvm_ffi's never meet.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
+
+namespace tvm_equi {
+class Container;
+}
 
 namespace tvm_equi::torch_ops {
 
@@ -22,12 +26,12 @@ class Kernel {
  public:
   virtual ~Kernel() = default;
 
-  /// Runs the kernel on arrays in the order in which its plan has them. Parallel loops use as many
+  /// Runs the kernel on arrays in the order in which its plan has them. Parallel loops take as many
   /// threads as `threads` says.
   virtual void operator()(const std::vector<Array>& arrays, int threads) const = 0;
 };
 
-/// The kernel of a library. `where` names it in errors.
-std::shared_ptr<const Kernel> load_kernel(const std::string& where, std::string_view library);
+/// The kernel whose library is in a section.
+std::shared_ptr<const Kernel> load_kernel(const Container& container, const std::string& section);
 
 }  // namespace tvm_equi::torch_ops

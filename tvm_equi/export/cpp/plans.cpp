@@ -86,7 +86,7 @@ class File {
     const std::string& section = kernels_.at({key, dtype_name(dtype)})->libraries.at(target_);
     auto& loaded = loaded_[section];
     if (loaded == nullptr) {
-      loaded = load_kernel(where() + ": " + section, container_.section(section));
+      loaded = load_kernel(container_, section);
     }
     return loaded;
   }

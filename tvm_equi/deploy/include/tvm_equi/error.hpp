@@ -16,10 +16,14 @@ class Error : public std::runtime_error {
 
 namespace detail {
 
+/// A part of a message, which stays short whatever a file has in it.
+inline std::string_view clipped(std::string_view text) { return text.substr(0, 400); }
+
 [[noreturn]] inline void refuse(std::string_view where, std::string_view expected,
                                 std::string_view got, std::string_view next_step = {}) {
   std::string text;
-  text.append(where).append(": expected ").append(expected).append(", got ").append(got);
+  text.append(where).append(": expected ").append(clipped(expected));
+  text.append(", got ").append(clipped(got));
   if (!next_step.empty()) text.append("; ").append(next_step);
   throw Error(text);
 }
