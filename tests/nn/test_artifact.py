@@ -111,7 +111,7 @@ def rewritten(artifact: Artifact, path: Path, **changes: object) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"graph": None}, "graph: expected one to run in torch, got a model without"),
+        ({"graph": None}, "program: expected one of none, got 'main'"),
         ({"graph": "{}"}, "expected a graph to run, got: graph: "),
         ({"dtype": "float32"}, "dtype: expected float64, of the graph, got float32"),
         (
