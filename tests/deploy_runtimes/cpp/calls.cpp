@@ -184,6 +184,9 @@ static void test_errors(const std::string& path, const Model& model, const Input
   check_error("tensor: item: expected one element", [&] { expected["d_positions"].item<T>(); });
   check_error("tensor: values: expected 6 for the shape, got 2",
               [] { Tensor::copy(std::vector<T>(2), {2, 3}); });
+  check_error("tensor: shape: expected fewer elements",
+              [] { Tensor::empty<T>({int64_t(1) << 40, int64_t(1) << 40}); });
+  check_error("bytes of memory, got none", [] { Tensor::empty<T>({int64_t(1) << 50}); });
   check_error("tensor: shape: expected no negative sizes", [] { Tensor::empty<T>({2, -3}); });
   check_error("tensor: expected a tensor, got none",
               [] { Tensor(static_cast<const DLTensor*>(nullptr)); });
