@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tvm_equi import cli_compile, cli_runtime, cli_tune
+from tvm_equi import cli_compile, cli_export, cli_runtime, cli_tune
 from tvm_equi.cli_source import check_dtype, read_source, readable_errors
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ def demo(
 cli_compile.register(app)
 cli_tune.register(app)
 cli_runtime.register(app)
+cli_export.register(app)
 
 
 @app.command()

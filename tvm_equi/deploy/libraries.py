@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tvm_equi.deploy.index_error import register_index_error
 from tvm_equi.deploy.runtime import load_runtime
 from tvm_equi.errors import ArtifactError
 
@@ -62,6 +63,8 @@ def register_kernel(name: str, data: bytes | memoryview, sha256: str) -> None:
 def load_program(name: str, data: bytes | memoryview, sha256: str) -> Callable[[], Any]:
     """What makes virtual machines that run a program; its kernels are registered before.
 
+    The function that programs call about wrong indices is registered here.
+
     Args:
         name: of the library, for errors.
         data: the library.
@@ -70,6 +73,7 @@ def load_program(name: str, data: bytes | memoryview, sha256: str) -> Callable[[
     Raises:
         ArtifactError: it is no library of a program, or this machine cannot load it.
     """
+    register_index_error()
     with _lock:
         if sha256 not in _programs:
             _programs[sha256] = _function(name, data, PROGRAM_LOADER)

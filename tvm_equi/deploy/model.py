@@ -20,7 +20,6 @@ from typing import Any
 
 from tvm_equi.deploy.arguments import Signature, describe
 from tvm_equi.deploy.container import Container, read
-from tvm_equi.deploy.index_error import register_index_error
 from tvm_equi.deploy.libraries import load_program, register_kernel
 from tvm_equi.deploy.machine import Machine
 from tvm_equi.deploy.manifest import ProgramEntry, Target, Value
@@ -31,6 +30,9 @@ from tvm_equi.errors import ArgumentError, ArgumentTypeError, unknown_choice
 
 MAIN = "main"
 """The program that is loaded where the caller names none."""
+
+SERIAL_ROWS = 16
+"""A call all of whose sizes are smaller runs on one thread: waking others takes longer."""
 
 
 class Model:
@@ -86,7 +88,8 @@ class Model:
             machine = self._local.machine
         except AttributeError:
             machine = self._local.machine = self._make_machine()
-        use_threads(self.threads)
+        is_small = max(sizes, default=SERIAL_ROWS) < SERIAL_ROWS
+        use_threads(1 if is_small else self.threads)
         return dict(zip(self._names, machine.run(arrays, sizes), strict=True))
 
     def __repr__(self) -> str:
@@ -121,7 +124,6 @@ def load(
     found = read(path)
     entry = found.manifest.program(found.where, program)
     chosen = _target(found, target)
-    register_index_error()
     make = _load_code(found, entry, chosen)
     tensors = found.parameters()
     where = f"{Path(path).name}: {program}"

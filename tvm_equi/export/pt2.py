@@ -73,14 +73,17 @@ def pt2(
 
 
 def add_kernels(
-    path: str | Path, *, dtype: str | Sequence[str], target: str | Sequence[str] | None = None
+    path: str | Path,
+    *,
+    dtype: str | Sequence[str] | None = None,
+    target: str | Sequence[str] | None = None,
 ) -> Path:
     """Puts kernels into a package that was compiled elsewhere, such as by `nequip-compile`.
 
     Args:
         path: of the package; it is replaced in one step.
-        dtype: "float32", "float64" or both: of the values that the operators get, which the package
-            does not say.
+        dtype: "float32", "float64" or both: of the values that the operators get; by default what
+            the package's metadata has as "model_dtype", as nequip's do.
         target: "host" (default), or one or several x86-64 levels.
 
     Returns:
@@ -91,6 +94,8 @@ def add_kernels(
         ArtifactError: the file is no package, the compiler fails, or the file cannot be written.
     """
     path = Path(path)
+    if dtype is None:
+        dtype = _model_dtype(path)
     dtypes = [dtype] if isinstance(dtype, str) else list(dtype)
     for name in dtypes:
         if name not in ("float32", "float64"):
@@ -114,39 +119,64 @@ def package_plans(path: str | Path) -> list[str]:
     Raises:
         ArtifactError: the file is no package.
     """
-    found: dict[str, None] = {}
-    with _opened(Path(path), "r") as package:
-        for name in package.namelist():
-            if MODELS in name and name.endswith(".json"):
-                found |= dict.fromkeys(_plans(json.loads(package.read(name))))
-    return list(found)
+    return list(dict.fromkeys(plan for data in _data(Path(path)) for plan in _plans(data)))
+
+
+def _data(path: Path) -> list[Any]:
+    """What AOTInductor wrote in JSON of the models in a package."""
+    with _opened(path, "r") as package:
+        names = [name for name in package.namelist() if MODELS in name and name.endswith(".json")]
+        return [json.loads(package.read(name)) for name in names]
 
 
 def _plans(data: Any) -> Iterator[str]:
     """The plans in AOTInductor's list of the operators that a model calls."""
-    nodes = data.get("nodes", ()) if isinstance(data, dict) else ()
-    for node in nodes:
+    for node in data.get("nodes", ()) if isinstance(data, dict) else ():
         call = node["node"]
         if call["target"].removesuffix(".default") in OPERATORS:
             arguments = {each["name"]: each["arg"] for each in call["inputs"]}
             yield arguments["plan"]["as_string"]
 
 
+def _model_dtype(path: Path) -> str:
+    """The dtype that a package's metadata names.
+
+    Raises:
+        ArgumentError: it names none.
+    """
+    for data in _data(path):
+        if isinstance(data, dict) and isinstance(data.get("model_dtype"), str):
+            return str(data["model_dtype"])
+    raise ArgumentError(
+        f"add_kernels: dtype: expected float32 or float64, got none, and {path.name} does not say"
+    )
+
+
 def _target_options(target: str | None) -> dict[str, Any]:
     """What has AOTInductor compile for a target.
 
     Raises:
+        ArgumentError: several targets.
         UnsupportedError: this release of torch compiles for this CPU alone.
     """
-    (name,) = cpu_targets(target)
+    name, *others = cpu_targets(target)
+    if others:
+        raise ArgumentError(
+            f"pt2: target: expected one, since AOTInductor compiles for one CPU, got {target!r}"
+        )
     if name == HOST:
         return {}
-    if not hasattr(torch._inductor.config.cpp, "march"):
+    if not _can_cross_compile():
         raise UnsupportedError(
             f"pt2: target: expected 'host' with torch {torch.__version__}, got {name!r}; later "
             "releases of torch compile for other CPUs"
         )
     return {"cpp.march": name, "cpp.simdlen": _VECTOR_BITS[name]}
+
+
+def _can_cross_compile() -> bool:
+    """Whether this release of torch takes the name of a CPU."""
+    return hasattr(torch._inductor.config.cpp, "march")
 
 
 def _opened(path: Path, mode: Any) -> zipfile.ZipFile:

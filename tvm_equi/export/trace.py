@@ -52,12 +52,11 @@ def trace(
 
     def call(state_values: list[torch.Tensor], values: list[torch.Tensor]) -> list[torch.Tensor]:
         given = dict(zip(inputs, values, strict=True))
-        by_name = dict(zip(state, state_values, strict=True))
         versions = [value._version for value in state_values]
-        with torch.enable_grad(), _swapped(model, by_name):
+        with torch.enable_grad(), _swapped(model, state, state_values):
             found = [value.detach() for value in _chosen(function(**given), outputs)]
             now = _state(model)
-        for (name, value), version in zip(by_name.items(), versions, strict=True):
+        for name, value, version in zip(state, state_values, versions, strict=True):
             if now.get(name) is not value or value._version != version:
                 raise UnsupportedError(changed_text(name))
         return found
@@ -121,10 +120,28 @@ def fixed_text(why: str) -> str:
 
 
 @contextmanager
-def _swapped(model: torch.nn.Module, values: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Has a model use other parameters and buffers for a while."""
-    with torch.nn.utils.stateless._reparametrize_module(model, dict(values), tie_weights=True):
+def _swapped(
+    model: torch.nn.Module, state: Mapping[str, torch.Tensor], values: Sequence[torch.Tensor]
+) -> Iterator[None]:
+    """Has a model use other parameters and buffers for a while, shared ones wherever they are.
+
+    (torch's `functional_call` leaves a module that has two names with the other values for good.)
+    """
+    stand_ins = dict(zip(map(id, state.values()), values, strict=True))
+    places: list[tuple[Any, str, torch.Tensor]] = [
+        (table, name, value)
+        for module in model.modules()
+        for table in (module._parameters, module._buffers)
+        for name, value in table.items()
+        if value is not None
+    ]
+    try:
+        for table, name, value in places:
+            table[name] = stand_ins[id(value)]
         yield
+    finally:
+        for table, name, value in places:
+            table[name] = value
 
 
 def _chosen(found: Any, outputs: tuple[str, ...]) -> list[torch.Tensor]:

@@ -24,7 +24,8 @@ FREE_ELEMENTS = 1 << 12
 ANONYMOUS = "constant/"
 """Start of the names of values that follow from no parameter."""
 
-_LIFTED = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+_LIFTED = {InputKind.PARAMETER: "", InputKind.BUFFER: "", InputKind.CONSTANT_TENSOR: ANONYMOUS}
+"""Start of the names of what is lifted out of a program."""
 
 
 def state_of(program: ExportedProgram) -> dict[str, tuple[str, torch.Tensor]]:
@@ -37,7 +38,8 @@ def state_of(program: ExportedProgram) -> dict[str, tuple[str, torch.Tensor]]:
     for spec in program.graph_signature.input_specs:
         if spec.kind in _LIFTED and spec.target is not None:
             values = program.state_dict if spec.target in program.state_dict else program.constants
-            found[spec.arg.name] = (spec.target, values[spec.target].detach())
+            name = f"{_LIFTED[spec.kind]}{spec.target}"
+            found[spec.arg.name] = (name, values[spec.target].detach())
     return found
 
 
@@ -53,19 +55,25 @@ class Constants(NamedTuple):
     values: dict[Node, tuple[str, torch.Tensor]]
 
 
-def find_constants(program: ExportedProgram) -> Constants:
+def find_constants(program: ExportedProgram, *, folds: bool) -> Constants:
     """What depends on no input.
 
     Args:
         program: captured, without changes in place.
+        folds: whether steps on parameters count; else only steps on nothing, and parameters, all of
+            which are then read.
     """
     state = state_of(program)
     known: dict[Node, Any] = {}
     names: dict[Node, str] = {}
-    for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in state:
+    for node in program.graph.find_nodes(op="placeholder"):
+        if node.name in state:
             names[node], known[node] = state[node.name]
-        elif node.op == "call_function" and _is_constant(node, known):
+    parameters = {node for node, name in names.items() if not name.startswith(ANONYMOUS)}
+    barred = set() if folds else parameters
+    for node in program.graph.nodes:
+        is_step = node.op == "call_function"
+        if is_step and _is_constant(node, known) and not barred.intersection(node.all_input_nodes):
             value = _evaluate(node, known)
             if value is not None:
                 known[node] = value
@@ -73,7 +81,8 @@ def find_constants(program: ExportedProgram) -> Constants:
     read = {
         node: (names[node], value)
         for node, value in known.items()
-        if isinstance(value, torch.Tensor) and any(user not in known for user in node.users)
+        if isinstance(value, torch.Tensor)
+        and (node in barred or any(user not in known for user in node.users))
     }
     return Constants(frozenset(known), read)
 
@@ -100,7 +109,10 @@ def _evaluate(node: Node, known: dict[Node, Any]) -> Any:
     """What a step gives; None where that is much larger than what it is made of."""
     value = node.meta.get("val")
     if isinstance(value, torch.Tensor) and value.numel() > FREE_ELEMENTS:
-        given = [known[source] for source in node.all_input_nodes]
+        given: list[Any] = []
+        for source in node.all_input_nodes:
+            made = known[source]
+            given += made if isinstance(made, (list, tuple)) else [made]
         total = sum(each.numel() for each in given if isinstance(each, torch.Tensor))
         if value.numel() > MAX_GROWTH * total:
             return None

@@ -11,6 +11,7 @@ loop where starting threads would take longer than the work.
 from __future__ import annotations
 
 import logging
+import re
 from functools import reduce
 from typing import Any
 
@@ -32,16 +33,15 @@ class ScheduleGlue:
 
     def transform_module(self, module: Any, _context: Any) -> Any:
         """The module with all functions scheduled."""
-        found = {}
+        result = tvm.IRModule(dict(module.functions_items()), attrs=module.attrs)
         for variable, function in module.functions_items():
             if isinstance(function, tirx.PrimFunc) and SCHEDULED not in (function.attrs or {}):
                 try:
-                    found[variable] = schedule(function)
+                    scheduled = schedule(function)
                 except s_tir.ScheduleError as error:  # right as it is, and slower
                     logger.warning("%s: runs as TVM made it: %s", variable.name_hint, error)
-        result = tvm.IRModule(dict(module.functions_items()), attrs=module.attrs)
-        for variable, function in found.items():
-            result.update_func(variable, function)
+                    scheduled = function
+                result.update_func(variable, _with_any_alignment(scheduled))
         return result
 
 
@@ -103,3 +103,12 @@ def _by_size(serial: Any, parallel: Any) -> Any:
     both = serial.with_body(s_tir.SBlockRealize([], True, block))
     return tirx.transform.ConvertSSA()(tvm.IRModule({"main": both}))["main"]  # loops are apart
 
+
+
+def _with_any_alignment(function: Any) -> Any:
+    """A function whose tensors may lie anywhere: those of callers do, numpy's for instance.
+
+    TVM takes them to start at multiples of 64 bytes, and a vector that does not crashes.
+    """
+    text = tvm.ir.save_json(function)
+    return tvm.ir.load_json(re.sub(r'"data_alignment": ?\d+', '"data_alignment":1', text))

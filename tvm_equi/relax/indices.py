@@ -22,6 +22,9 @@ INDEX_ERROR = "tvm_equi.index_error"
 OPAQUE = 8
 """TVM's pattern of functions that are fused with nothing."""
 
+ACCUMULATOR = "float64"
+"""In which numbers of many rows are added up: a sum of a million float32 loses 3 digits otherwise."""
+
 PARALLEL_COLUMNS = 32
 """Sums of rows of at least so many columns run in parallel, each task over some columns."""
 
@@ -50,6 +53,17 @@ def body() -> Iterator[None]:
         T.reads()
         T.writes()
         yield
+
+
+def match(handle: Any, shape: tuple[Any, ...], dtype: str) -> Any:
+    """The buffer of an argument, which may lie anywhere.
+
+    Args:
+        handle: the argument.
+        shape: of the tensor.
+        dtype: of its numbers.
+    """
+    return T.match_buffer(handle, shape, dtype, align=1)
 
 
 def finished(builder: Any) -> Any:
@@ -83,8 +97,8 @@ def check_range(what: str, dtype: str) -> Any:
         given, count = T.arg("index", T.handle()), T.arg("count", T.int64())
         result = T.arg("result", T.handle())
         num = tirx.Var("num", "int64")
-        index = T.match_buffer(given, (num,), dtype)
-        out = T.match_buffer(result, (num,), "int64")
+        index = match(given, (num,), dtype)
+        out = match(result, (num,), "int64")
         with body(), T.serial(0, num) as i:
             value = index[i].astype("int64")
             with T.If(tirx.any(value < 0, value >= count)), T.Then():
@@ -94,27 +108,31 @@ def check_range(what: str, dtype: str) -> Any:
 
 
 def sum_rows(dtype: str, columns: int) -> Any:
-    """A function of (index [n], values [n, columns], sums [m, columns]), the index checked.
+    """A function of (index [n], values [n, columns], sums and exact [m, columns]), index checked.
 
     Args:
-        dtype: of the values.
+        dtype: of the values and sums; `exact`, in which they are added up, is of `ACCUMULATOR`.
         columns: of a row.
     """
     with function("sum_rows") as builder:
-        handles = [T.arg(name, T.handle()) for name in ("index", "values", "sums")]
+        handles = [T.arg(name, T.handle()) for name in ("index", "values", "sums", "exact")]
         num, rows = tirx.Var("num", "int64"), tirx.Var("rows", "int64")
-        index = T.match_buffer(handles[0], (num,), "int64")
-        values = T.match_buffer(handles[1], (num, columns), dtype)
-        sums = T.match_buffer(handles[2], (rows, columns), dtype)
+        index = match(handles[0], (num,), "int64")
+        values = match(handles[1], (num, columns), dtype)
+        sums = match(handles[2], (rows, columns), dtype)
+        exact = match(handles[3], (rows, columns), ACCUMULATOR)
         tasks = -(-columns // PARALLEL_COLUMNS) if columns >= 2 * PARALLEL_COLUMNS else 1
         width = -(-columns // tasks)
         loop = T.parallel if tasks > 1 else T.serial
         with body(), loop(0, tasks) as task:
             size = tirx.min(columns - task * width, width) if tasks > 1 else width
             with T.serial(0, rows) as row, T.serial(0, size) as column:
-                T.buffer_store(sums, tirx.const(0, dtype), [row, task * width + column])
+                T.buffer_store(exact, tirx.const(0, ACCUMULATOR), [row, task * width + column])
             with T.serial(0, num) as i, T.serial(0, size) as column:
                 place = task * width + column
-                found = sums[index[i], place] + values[i, place]
-                T.buffer_store(sums, found, [index[i], place])
+                found = exact[index[i], place] + values[i, place].astype(ACCUMULATOR)
+                T.buffer_store(exact, found, [index[i], place])
+            with T.serial(0, rows) as row, T.serial(0, size) as column:
+                place = task * width + column
+                T.buffer_store(sums, exact[row, place].astype(dtype), [row, place])
     return finished(builder)

@@ -22,7 +22,7 @@ from tvm_equi.artifact.codegen import build, tuned
 from tvm_equi.errors import ScheduleError
 from tvm_equi.lower.arguments import copied_inputs, summed_outputs
 from tvm_equi.lower.decisions import Decisions
-from tvm_equi.relax.indices import OPAQUE, SCHEDULED, body, finished, function
+from tvm_equi.relax.indices import OPAQUE, SCHEDULED, body, finished, function, match
 from tvm_equi.runtime.plans import resolve
 from tvm_equi.runtime.topology import Order
 from tvm_equi.schedule import cpu, space
@@ -148,12 +148,12 @@ def _packed(call: KernelCall, dtype: str, name: str) -> Any:
     """A function that calls a library of the registry, with the arguments in its order."""
     kernel = call.kernel
     with function("kernel") as builder:
-        match = _Arguments(kernel, dtype)
-        inputs = [match.value(name) for name in kernel.inputs]
-        order = [match.order(field) for field in Order._fields] if call.order else []
-        outputs = [match.value(name) for name in kernel.outputs]
-        copies = [match.value(kernel.inputs[number], "copy") for number in call.copied]
-        sums = [match.partial(f"sums_{number}", dim) for number, dim in enumerate(call.summed)]
+        arguments = _Arguments(kernel, dtype)
+        inputs = [arguments.value(name) for name in kernel.inputs]
+        order = [arguments.order(field) for field in Order._fields] if call.order else []
+        outputs = [arguments.value(name) for name in kernel.outputs]
+        copies = [arguments.value(kernel.inputs[number], "copy") for number in call.copied]
+        sums = [arguments.partial(f"sums_{number}", dim) for number, dim in enumerate(call.summed)]
         with body():
             T.evaluate(tirx.call_packed(name, *inputs, *outputs, *copies, *sums, *order))
     return finished(builder)
@@ -176,15 +176,15 @@ class _Arguments:
         else:
             is_partial = name in self.kernel.outputs
             shape = (self.parts, operand.dim) if is_partial else (operand.dim,)
-        return T.match_buffer(T.arg(f"{name}{suffix}", T.handle()), shape, self.dtype)
+        return match(T.arg(f"{name}{suffix}", T.handle()), shape, self.dtype)
 
     def partial(self, name: str, dim: int) -> Any:
         """Sums that tasks share."""
-        return T.match_buffer(T.arg(name, T.handle()), (self.parts, dim), self.dtype)
+        return match(T.arg(name, T.handle()), (self.parts, dim), self.dtype)
 
     def order(self, field: str) -> Any:
         """One of the tensors of an order."""
         sizes = {"pointers": "num_pointers", "tasks": "num_bounds"}
         size = tirx.Var(sizes[field], "int64") if field in sizes else self.counts["row"]
         shape = (2, size) if field == "tasks" else (size,)
-        return T.match_buffer(T.arg(field, T.handle()), shape, "int64")
+        return match(T.arg(field, T.handle()), shape, "int64")

@@ -14,6 +14,7 @@ from tvm import relax
 from tvm.relax.backend.cpu_generic import pipeline as cpu
 
 from tvm_equi.artifact.codegen import DISABLED_PASSES, PASS_CONFIG
+from tvm_equi.relax.buckets import RoundMemory
 from tvm_equi.relax.functions import LEGALIZATIONS
 from tvm_equi.relax.glue import ScheduleGlue
 from tvm_equi.relax.kernels import Form
@@ -46,9 +47,19 @@ def passes(kernels: Form = "call_tir", target: str = HOST) -> list[Any]:
         relax.transform.FuseTIR(),
         ScheduleGlue(),
         *cpu.dataflow_lower_passes(tvm_target),
-        *cpu.finalize_passes(tvm_target),
+        *_finalize(tvm_target),
         SortShapeFunctions(),
     ]
+
+
+def _finalize(target: Any) -> list[Any]:
+    """TVM's last passes, with rounded sizes of memory once it is clear what is allocated."""
+    found = []
+    for each in cpu.finalize_passes(target):
+        found.append(each)
+        if each.info.name == "LowerAllocTensor":
+            found.append(RoundMemory())
+    return found
 
 
 @relax.register_pipeline(PIPELINE)

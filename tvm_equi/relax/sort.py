@@ -11,7 +11,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from tvm_equi.relax.indices import body, finished, function, refuse
+from tvm_equi.relax.indices import body, finished, function, match, refuse
 from tvm_equi.runtime.topology import EDGES_PER_NODE, Order
 
 SEARCH_STEPS = 63
@@ -43,7 +43,7 @@ def sort_function(side: int) -> Any:
             "tasks": (2, num_bounds),
         }
         buffers = {
-            name: T.match_buffer(handles[name], shape, "int64") for name, shape in shapes.items()
+            name: match(handles[name], shape, "int64") for name, shape in shapes.items()
         }
         with body():
             _check(buffers["edge_index"], num_edges, counts)

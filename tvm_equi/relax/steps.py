@@ -5,7 +5,7 @@ In: nodes of torch's graph. Out: steps of a Relax function.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,10 +22,12 @@ class Steps:
 
     Args:
         sizes: its variables.
+        constants: what depends on no input.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: Sizes, constants: Mapping[Node, torch.Tensor]) -> None:
         self.sizes = sizes
+        self.constants = constants
         self.builder = relax.BlockBuilder()
         self.values: dict[Node, Any] = {}
         self.checked: dict[tuple[Node, str], Expr] = {}

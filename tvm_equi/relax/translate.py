@@ -43,11 +43,13 @@ class Translated:
     parameters: Mapping[str, torch.Tensor]
 
 
-def translate(captured: Captured) -> Translated:
+def translate(captured: Captured, *, folds: bool = True) -> Translated:
     """A program in Relax.
 
     Args:
         captured: the program.
+        folds: whether what follows from parameters alone is computed now, and is a parameter in
+            their place; else `main` takes every parameter as it is.
 
     Raises:
         UnsupportedError: an operator, or a function of sizes, that has no converter.
@@ -57,8 +59,8 @@ def translate(captured: Captured) -> Translated:
     placeholders = {node.name: node for node in graph.nodes if node.op == "placeholder"}
     inputs = [placeholders[str(name)] for name in program.graph_signature.user_inputs]
     sizes = Sizes(_symbols(inputs, captured))
-    constants = find_constants(program)
-    steps = Steps(sizes)
+    constants = find_constants(program, folds=folds)
+    steps = Steps(sizes, {node: value for node, (_, value) in constants.values.items()})
     parameters: dict[str, torch.Tensor] = {}
     variables = []
     for node, (name, value) in constants.values.items():

@@ -2,6 +2,7 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -34,20 +35,46 @@ std::vector<at::Tensor> dispatched(at::TensorList inputs, at::TensorList topolog
   return convolve.call(inputs, topology, text);
 }
 
-/// The gradients to the inputs `wrt`. Files made for training have the derivative with respect to
-/// everything; what is not wanted of it is left out.
-std::vector<at::Tensor> derivative(const std::string& plan, const variable_list& inputs,
-                                   size_t num_inputs, at::TensorList topology,
-                                   const std::vector<int64_t>& wrt, const std::vector<int64_t>& of) {
+std::vector<int64_t> up_to(size_t count) {
+  std::vector<int64_t> numbers(count);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  return numbers;
+}
+
+/// The gradients to the inputs `wrt`, from those gradients to the outputs that are there.
+///
+/// Files that are made for training have the derivative with respect to everything from everything:
+/// it serves where the exact one is missing, with zeros for gradients that are not there.
+std::vector<at::Tensor> derivative(const std::string& plan, at::TensorList inputs,
+                                   at::TensorList topology, const std::vector<int64_t>& wrt,
+                                   const variable_list& grads, const std::vector<at::Tensor>& zeros) {
   const char* operation = topology.empty() ? "run" : "convolve";
-  std::vector<int64_t> every(num_inputs);
-  std::iota(every.begin(), every.end(), 0);
   const DType dtype = common_dtype(operation, inputs);
-  const std::string exact = derivative_text(plan, wrt, of), whole = derivative_text(plan, every, of);
-  if (has_plan(operation, exact, dtype) || !has_plan(operation, whole, dtype)) {
-    return dispatched(inputs, topology, exact);
+  std::vector<int64_t> given;
+  for (size_t i = 0; i < grads.size(); ++i) {
+    if (grads[i].defined()) given.push_back(int64_t(i));
   }
-  const std::vector<at::Tensor> found = dispatched(inputs, topology, whole);
+  const auto has = [&](const std::vector<int64_t>& to, const std::vector<int64_t>& from) {
+    return has_plan(operation, derivative_text(plan, to, from), dtype);
+  };
+  const std::vector<int64_t> every = up_to(inputs.size()), all = up_to(grads.size());
+  std::vector<int64_t> to = wrt, from = given;
+  if (!has(wrt, given)) {
+    if (has(every, given)) {
+      to = every;
+    } else if (has(every, all)) {
+      to = every;
+      from = all;
+    }
+  }
+  std::vector<at::Tensor> arguments = inputs.vec();
+  for (int64_t number : from) {
+    const auto i = size_t(number);
+    arguments.push_back(grads[i].defined() ? grads[i] : zeros[i]);
+  }
+  const std::vector<at::Tensor> found =
+      dispatched(arguments, topology, derivative_text(plan, to, from));
+  if (to == wrt) return found;
   std::vector<at::Tensor> chosen;
   for (int64_t number : wrt) chosen.push_back(found[size_t(number)]);
   return chosen;
@@ -55,35 +82,37 @@ std::vector<at::Tensor> derivative(const std::string& plan, const variable_list&
 
 /// Arguments: the inputs, then the topology; the number of inputs; the plan.
 struct Operator : public torch::autograd::Function<Operator> {
-  static variable_list forward(AutogradContext* context, const variable_list& tensors,
-                               int64_t num_inputs, const std::string& plan) {
+  static variable_list forward(AutogradContext* context, at::TensorList tensors, int64_t num_inputs,
+                               const std::string& plan) {
     context->set_materialize_grads(false);
     context->saved_data["plan"] = plan;
     context->saved_data["num_inputs"] = num_inputs;
-    context->save_for_backward(tensors);
+    context->save_for_backward(tensors.vec());
     const at::AutoDispatchBelowADInplaceOrView below;
-    const at::TensorList all(tensors);
-    return dispatched(all.slice(0, size_t(num_inputs)), all.slice(size_t(num_inputs)), plan);
+    const auto count = size_t(num_inputs);
+    const variable_list outputs = dispatched(tensors.slice(0, count), tensors.slice(count), plan);
+    std::vector<at::Tensor> zeros;  // of no memory
+    for (const at::Tensor& output : outputs) {
+      zeros.push_back(at::zeros({}, output.options()).expand(output.sizes()));
+    }
+    context->saved_data["zeros"] = zeros;
+    return outputs;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const variable_list tensors = context->get_saved_variables();
     const auto num_inputs = size_t(context->saved_data["num_inputs"].toInt());
-    const std::string plan = context->saved_data["plan"].toStringRef();
-    std::vector<int64_t> wrt, of;
-    variable_list given(tensors.begin(), tensors.begin() + int64_t(num_inputs));
+    std::vector<int64_t> wrt;
     for (size_t i = 0; i < num_inputs; ++i) {
       if (context->needs_input_grad(i)) wrt.push_back(int64_t(i));
     }
-    for (size_t i = 0; i < grads.size(); ++i) {
-      if (!grads[i].defined()) continue;
-      of.push_back(int64_t(i));
-      given.push_back(grads[i]);
-    }
     variable_list results(tensors.size() + 2);  // none to the number of inputs, none to the plan
-    if (wrt.empty() || of.empty()) return results;
-    const at::TensorList topology = at::TensorList(tensors).slice(num_inputs);
-    const std::vector<at::Tensor> found = derivative(plan, given, num_inputs, topology, wrt, of);
+    const auto is_given = [](const at::Tensor& grad) { return grad.defined(); };
+    if (wrt.empty() || std::none_of(grads.begin(), grads.end(), is_given)) return results;
+    const at::TensorList all(tensors);
+    const std::vector<at::Tensor> found =
+        derivative(context->saved_data["plan"].toStringRef(), all.slice(0, num_inputs),
+                   all.slice(num_inputs), wrt, grads, context->saved_data["zeros"].toTensorVector());
     for (size_t i = 0; i < wrt.size(); ++i) results[size_t(wrt[i])] = found[i];
     return results;
   }
@@ -102,7 +131,7 @@ std::vector<at::Tensor> differentiable(at::TensorList inputs, at::TensorList top
   }
   variable_list tensors(inputs.begin(), inputs.end());
   tensors.insert(tensors.end(), topology.begin(), topology.end());
-  return Operator::apply(tensors, int64_t(inputs.size()), std::string(plan));
+  return Operator::apply(at::TensorList(tensors), int64_t(inputs.size()), std::string(plan));
 }
 
 }  // namespace

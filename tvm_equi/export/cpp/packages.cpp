@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::string_view kSuffix = ".tvmeq";
 constexpr std::string_view kModels = "/data/aotinductor/";
+const std::string kInPackage = "data/aotinductor/model/tvm_equi.tvmeq";
 
 bool has_suffix(std::string_view name) {
   return name.size() > kSuffix.size() && name.substr(name.size() - kSuffix.size()) == kSuffix;
@@ -54,14 +55,11 @@ bool is_package(const std::string& path) {
 }
 
 std::string read_package(const std::string& path) {
-  std::string found;
   try {
     caffe2::serialize::PyTorchStreamReader reader(path);
-    for (const std::string& name : reader.getAllRecords()) {
-      if (!has_suffix(name)) continue;
-      const auto [data, size] = reader.getRecord(name);
-      found.assign(static_cast<const char*>(data.get()), size);
-      return found;
+    if (reader.hasRecord(kInPackage)) {
+      const auto [data, size] = reader.getRecord(kInPackage);
+      return std::string(static_cast<const char*>(data.get()), size);
     }
   } catch (const c10::Error& error) {
     detail::refuse("load: " + path, "a .pt2 file", error.what_without_backtrace());

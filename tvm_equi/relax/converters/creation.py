@@ -37,6 +37,8 @@ def scalar(steps: Steps, value: Any, **_: Any) -> Expr:
     "aten.empty.memory_format",
     "aten.empty_like.default",
     "aten.new_empty.default",
+    "aten.new_empty_strided.default",
+    "aten.empty_strided.default",
 )
 def zeros(steps: Steps, *_: Any, **__: Any) -> Expr:
     """Zeros."""

@@ -299,6 +299,9 @@ def _integer_power(steps: Steps, base: Expr, exponent: int) -> Expr:
 @converts("aten.pow.Tensor_Tensor", "aten.pow.Scalar")
 def general_power(steps: Steps, x: Any, exponent: Any) -> Expr:
     """A power."""
+    known = steps.constants.get(steps.node.args[1])
+    if known is not None and known.numel() == 1 and steps.result.shape == steps.argument(0).shape:
+        return power(steps, x, float(known))
     return binary(steps, relax.op.power, x, exponent)
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch.fx import Node
 from tvm import relax, te, tirx
+from tvm.sym import Analyzer
 
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.relax.converters.layout import broadcast, reshaped
 from tvm_equi.relax.converters.table import converts
-from tvm_equi.relax.indices import check_range, sum_rows
+from tvm_equi.relax.indices import ACCUMULATOR, check_range, sum_rows
 from tvm_equi.relax.sizes import constant
 from tvm_equi.relax.steps import Expr, Steps
 
@@ -82,7 +83,15 @@ def gather(steps: Steps, x: Expr, dim: int, index: Expr, **_: Any) -> Expr:
     """For each place, a number of the same place but along one axis."""
     axis = dim % x.ty.ndim
     index = checked(steps, index, steps.node.args[2], x.ty.shape.values[axis])
-    return steps.emit(relax.op.gather_elements(x, index, axis))
+
+
+    def read(source: Any, places: Any) -> Any:
+        def at(*point: Any) -> Any:
+            return source(*point[:axis], places(*point), *point[axis + 1 :])
+
+        return te.compute(places.shape, at, name="gather")
+
+    return steps.emit_te(read, x, index, name="gather")
 
 
 @converts("aten.index.Tensor")
@@ -129,15 +138,20 @@ def _broadcast(tensor: Any, point: Sequence[Any]) -> list[Any]:
 
 
 def _sum_rows(steps: Steps, x: Expr, index: Expr, values: Expr) -> Expr:
-    """x with rows of values added to its rows, by an index that is checked."""
+    """x with rows of values added to its rows, by an index that is checked.
+
+    Raises:
+        UnsupportedError: rows whose size may change.
+    """
     shape = list(x.ty.shape.values)
-    columns = steps.result.shape[1:].numel() if len(shape) > 1 else 1
-    if not isinstance(columns, int):
+    columns = Analyzer().simplify(_product(shape[1:]))
+    if not isinstance(columns, tirx.IntImm):
         raise UnsupportedError(f"expected rows of a fixed size, got {columns}")
-    rows = reshaped(steps, values, [index.ty.shape.values[0], constant(columns)])
-    target = steps.builder.add_func(sum_rows(steps.dtype, columns), "sum_rows")
-    kind = relax.TensorType([shape[0], constant(columns)], steps.dtype)
-    sums = reshaped(steps, steps.emit(relax.call_tir(target, [index, rows], kind)), shape)
+    rows = reshaped(steps, values, [index.ty.shape.values[0], columns])
+    target = steps.builder.add_func(sum_rows(steps.dtype, int(columns.value)), "sum_rows")
+    kinds = [relax.TensorType([shape[0], columns], dtype) for dtype in (steps.dtype, ACCUMULATOR)]
+    found = steps.emit(relax.call_tir(target, [index, rows], kinds))
+    sums = reshaped(steps, steps.emit(relax.TupleGetItem(found, 0)), shape)
     return sums if _is_zero(steps.node.args[0]) else steps.emit(relax.op.add(x, sums))
 
 
@@ -169,20 +183,35 @@ def index_add(
 def index_put(
     steps: Steps, x: Expr, indices: Sequence[Expr | None], source: Expr, accumulate: bool = False
 ) -> Expr:
-    """Rows added by one index.
+    """Numbers added by indices of the first axes.
 
     Raises:
-        UnsupportedError: several indices, or rows that are replaced.
+        UnsupportedError: indices of other axes, or numbers that are replaced.
     """
-    if len(indices) != 1 or indices[0] is None or not accumulate:
-        raise UnsupportedError("expected one index of the first axis, and accumulate=True")
-    node = steps.node.args[1][0]
-    index = checked(steps, indices[0], node, x.ty.shape.values[0])
-    shape = [*index.ty.shape.values, *list(x.ty.shape.values)[1:]]
-    values = broadcast(steps, source, shape)
-    if index.ty.ndim != 1:
-        index = reshaped(steps, index, [_product(list(index.ty.shape.values))])
-    return _sum_rows(steps, x, index, values)
+    if not accumulate or None in indices:
+        raise UnsupportedError("expected indices of the first axes, and accumulate=True")
+    shape = list(x.ty.shape.values)
+    num, nodes = len(indices), steps.node.args[1]
+    found = [
+        checked(steps, index, node, size)
+        for index, node, size in zip(indices, nodes, shape, strict=False)
+    ]
+    places = list(reduce(torch.broadcast_shapes, [node.meta["val"].shape for node in nodes]))
+    lead = steps.sizes.shape(places)
+    flat = broadcast(steps, found[0], lead)
+    for index, size in zip(found[1:], shape[1:], strict=False):
+        scaled = relax.op.multiply(flat, steps.operand(size, "int64"))
+        flat = steps.emit(relax.op.add(steps.emit(scaled), broadcast(steps, index, lead)))
+    values = broadcast(steps, source, [*lead, *shape[num:]])
+    count = _product(lead)
+    rows = reshaped(steps, x, [_product(shape[:num]), *shape[num:]])
+    sums = _sum_rows(
+        steps,
+        rows,
+        reshaped(steps, flat, [count]),
+        reshaped(steps, values, [count, *shape[num:]]),
+    )
+    return reshaped(steps, sums, shape)
 
 
 @converts("aten.scatter_add.default")

@@ -67,6 +67,12 @@ def broadcast(steps: Steps, x: Expr, shape: Sequence[Expr]) -> Expr:
     return steps.emit(relax.op.broadcast_to(x, list(shape)))
 
 
+@converts("aten.copy.default")
+def copy(steps: Steps, _: Expr, source: Expr, *__: Any) -> Expr:
+    """A tensor in the shape and dtype of another."""
+    return broadcast(steps, steps.cast(source, steps.dtype), steps.shape)
+
+
 @converts("aten.repeat.default")
 def repeat(steps: Steps, x: Expr, counts: Sequence[Any]) -> Expr:
     """Copies side by side.

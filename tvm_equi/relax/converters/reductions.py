@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
-from tvm import relax
+from tvm import relax, tirx
 
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.relax.converters.table import converts
+from tvm_equi.relax.indices import ACCUMULATOR
 from tvm_equi.relax.steps import Expr, Steps
 
 
@@ -30,7 +31,16 @@ def total(steps: Steps, x: Expr, dims: Any = None, keepdim: bool = False, **_: A
     """A sum over axes."""
     value = steps.cast(x, steps.dtype)
     axes = _axes(x, dims)
-    return steps.emit(relax.op.sum(value, axes, keepdim)) if axes else value
+    return _summed(steps, value, axes, keepdim) if axes else value
+
+
+def _summed(steps: Steps, x: Expr, axes: Sequence[int], keepdim: bool) -> Expr:
+    """A sum, over axes of any length in `ACCUMULATOR`."""
+    is_long = any(not isinstance(x.ty.shape.values[axis], tirx.IntImm) for axis in axes)
+    if not is_long or steps.dtype not in ("float32", "float16"):
+        return steps.emit(relax.op.sum(x, list(axes), keepdim))
+    exact = steps.emit(relax.op.sum(steps.cast(x, ACCUMULATOR), list(axes), keepdim))
+    return steps.cast(exact, steps.dtype)
 
 
 @converts("aten.mean.dim", "aten.mean.default")
@@ -41,7 +51,7 @@ def mean(steps: Steps, x: Expr, dims: Any = None, keepdim: bool = False, **_: An
     if not axes:
         return steps.cast(x, steps.dtype)
     count = steps.operand(reduce(lambda left, right: left * right, sizes), steps.dtype)
-    found = steps.emit(relax.op.sum(steps.cast(x, steps.dtype), axes, keepdim))
+    found = _summed(steps, steps.cast(x, steps.dtype), axes, keepdim)
     return steps.emit(relax.op.divide(found, count))
 
 
