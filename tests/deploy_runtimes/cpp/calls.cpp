@@ -4,6 +4,7 @@
 //
 // OTHER is a model with other kernels. DATA has the inputs by name, and what e3nn gives in float64
 // as expected.energy and expected.d_positions.
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -108,6 +109,15 @@ static void test_threads(const std::string& path, const std::string& other, cons
   }
   for (std::thread& thread : threads) thread.join();
   for (int count : wrong) check(count == 0, std::to_string(count) + " wrong results of a thread");
+}
+
+/// The workers of a pool are not there after a fork: the child runs serially, and gives the same.
+static void test_fork(const Model& model, const Inputs& inputs) {
+  const Outputs expected = model(inputs.named());
+  const pid_t child = fork();
+  if (child == 0) _exit(is_equal(model(inputs.named()), expected) ? 0 : 1);
+  int status = -1;
+  check(waitpid(child, &status, 0) == child && status == 0, "a call after a fork");
 }
 
 template <typename T>
@@ -239,6 +249,7 @@ static void test(const std::string& path, const Data& data, const std::string& o
   const Inputs inputs{data.tensor("positions"), data.tensor("species"), data.tensor("senders"),
                       data.tensor("receivers"), data.tensor("shifts")};
   test_threads<T>(path, other, inputs);
+  test_fork(Model::load(path, {2}), inputs);
   const Model model = Model::load(path);
   const Outputs out = model(inputs.named());
   std::printf("{\"energy\": %.3e, \"d_positions\": %.3e}\n",
