@@ -93,7 +93,8 @@ class Machine:
         found = []
         for result in results:
             start, array = result.data_ptr(), np.from_dlpack(result)
-            if start in taken or start in self._fixed:  # an input, a parameter, or given twice
+            is_shared = start in taken or start in self._fixed  # an input, a parameter, or twice
+            if is_shared or not array.flags.writeable:  # numpy before 2 lets nobody write
                 array = array.copy()
             taken.add(start)
             found.append(array)
