@@ -39,6 +39,10 @@ class ArtifactError(TvmEquiError):
     """A library could not be built, stored, checked or loaded."""
 
 
+class MissingPackageError(TvmEquiError, ImportError):
+    """An optional package is missing, or too old."""
+
+
 class ArgumentError(TvmEquiError, ValueError):
     """An argument has the right type and a value that is not allowed."""
 

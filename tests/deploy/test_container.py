@@ -56,6 +56,13 @@ def test_the_same_bytes_for_the_same_content(tmp_path: Path) -> None:
     assert path.read_bytes() == example()
 
 
+def test_old_files_are_read_for_ever() -> None:
+    """Never write this file again: a new schema gets one of its own."""
+    golden = Path(__file__).parent / "golden" / "schema_1.tvmeq"
+    check(read(golden))
+    assert golden.read_bytes() == example()  # until there is a newer schema
+
+
 def test_no_sections() -> None:
     manifest = replace(MANIFEST, kernels=(), plans=(), programs=(), parameters=None, graph=None)
     found = decode("file", encode(manifest, {}))

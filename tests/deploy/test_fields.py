@@ -20,6 +20,10 @@ def test_canonical_json_reads_back(data: object) -> None:
 
 def test_canonical_json_is_one_text() -> None:
     assert fields.canonical_json({"b": [1, 2], "a": "é"}) == '{"a":"é","b":[1,2]}'.encode()
+    assert fields.canonical_json('"\\/\b\f\n\r\t\0\x1f\x7f\u2028') == (
+        rb'"\"\\/\b\f\n\r\t\u0000\u001f' + "\x7f\u2028".encode() + b'"'
+    )
+    assert not fields.is_canonical(b'{"a": 1}', {"a": 1})
 
 
 DEEP = 200_000
@@ -67,6 +71,12 @@ def test_texts_that_are_refused(text: bytes, message: str) -> None:
 )
 def test_shown(value: object, text: str) -> None:
     assert fields.shown(value) == text
+
+
+def test_listed() -> None:
+    assert fields.listed([]) == "none"
+    assert fields.listed("abcdefgh") == "a, b, c, d, e, f, g, h"
+    assert fields.listed("abcdefghij") == "a, b, c, d, e, f, g, h and 2 more"
 
 
 _word = fields.as_name(re.compile(r"[a-z\d]+"), "a word")

@@ -1,5 +1,7 @@
 """Manifests as data: written as they are read, programs found by name."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.deploy.model_files import GPUS, MANIFEST, SECTIONS, V3
@@ -27,3 +29,5 @@ def test_programs_by_name() -> None:
     assert MANIFEST.program("file").name == "main"
     with pytest.raises(ArtifactError, match=r"^file: program: expected one of main, got 'forces'$"):
         MANIFEST.program("file", "forces")
+    with pytest.raises(ArtifactError, match=r"expected one of none, got 'main'$"):
+        replace(MANIFEST, programs=()).program("file")

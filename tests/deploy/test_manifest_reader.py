@@ -70,6 +70,7 @@ VALUE = {"name": "x", "dtype": "float32", "shape": [3]}
         (put(["host"], "targets"), "targets[0]: expected an object, got 'host'"),
         (drop("targets", 0, "machine"), "targets[0]: expected machine, got none"),
         (put("../x86", "targets", 0, "name"), "targets[0]: name: expected a name of letters"),
+        (put("x" * 256, "targets", 0, "name"), "targets[0]: name: expected a name of letters"),
         (put("x86 64", "targets", 0, "machine"), "targets[0]: machine: expected a machine such"),
         (put(["AVX 2"], "targets", 0, "features"), "targets[0]: features[0]: expected a CPU fea"),
         (put(["a", "a"], "targets", 0, "features"), "targets[0]: features: expected 'a' once"),
@@ -94,8 +95,8 @@ VALUE = {"name": "x", "dtype": "float32", "shape": [3]}
         (put(["k/f2.so"], "kernels", 0, "libraries", V2), "kernels[0]: libraries: 'x86-64-v2': e"),
         (
             put("k/f2.so", "kernels", 0, "libraries", "host"),
-            "kernels[0]: libraries: expected targets among 'x86-64-v2', 'x86-64-v3', "
-            "'sm_80,sm_90', got 'host'",
+            "kernels[0]: libraries: expected targets among x86-64-v2, x86-64-v3, "
+            "sm_80,sm_90, got 'host'",
         ),
         (drop("kernels", 0, "libraries", V2), "kernels[0]: libraries: expected one for 'x86-64-v"),
         (put([], "kernels", 0, "libraries"), "kernels[0]: libraries: expected an object, got a l"),

@@ -15,6 +15,8 @@ from typing import Any, NoReturn, TypeVar
 from tvm_equi.errors import ArtifactError
 
 MAX_INTEGER = 2**63 - 1
+MAX_NAME = 255
+"""Characters of a name."""
 
 Item = TypeVar("Item")
 
@@ -107,6 +109,17 @@ def shown(value: Any) -> str:
             return type(value).__name__
 
 
+def listed(names: Collection[str], most: int = 8) -> str:
+    """Names in an error, the first few of them.
+
+    Args:
+        names: in order.
+        most: of them that are listed.
+    """
+    first = ", ".join(list(names)[:most]) or "none"
+    return first if len(names) <= most else f"{first} and {len(names) - most} more"
+
+
 def as_object(where: str, value: Any, keys: Collection[str] | None = None) -> Mapping[str, Any]:
     """A JSON object.
 
@@ -123,11 +136,10 @@ def as_object(where: str, value: Any, keys: Collection[str] | None = None) -> Ma
     if keys is not None:
         missing, unknown = sorted(set(keys) - value.keys()), sorted(value.keys() - set(keys))
         if missing:
-            raise ArtifactError(f"{where}: expected {', '.join(missing)}, got none")
+            raise ArtifactError(f"{where}: expected {listed(missing)}, got none")
         if unknown:
-            raise ArtifactError(
-                f"{where}: expected {', '.join(sorted(keys))} only, got {shown(unknown[0])}"
-            )
+            wanted = ", ".join(sorted(keys))
+            raise ArtifactError(f"{where}: expected {wanted} only, got {shown(unknown[0])}")
     return value
 
 
@@ -172,7 +184,7 @@ def as_name(pattern: re.Pattern[str], what: str) -> Callable[[str, Any], str]:
 
     def name(where: str, value: Any) -> str:
         text = as_text(where, value)
-        if not text.isascii() or not pattern.fullmatch(text):
+        if len(text) > MAX_NAME or not text.isascii() or not pattern.fullmatch(text):
             raise ArtifactError(f"{where}: expected {what}, got {shown(text)}")
         return text
 

@@ -6,6 +6,7 @@ e3nn cannot read, unknown rows, layouts and dtypes.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NewType, TypeAlias, get_args
@@ -53,6 +54,11 @@ class Irrep:
         return f"{self.mul}x{self.degree}{'e' if self.parity == 1 else 'o'}"
 
 
+ONE_IRREP = re.compile(r"(\d+)x(\d+)([eo])", re.ASCII)
+CANONICAL = re.compile(r"(\d+x\d+[eo](\+\d+x\d+[eo])*)?", re.ASCII)
+"""Texts that are read without e3nn, which imports torch: artifacts have no others."""
+
+
 @lru_cache(maxsize=4096)
 def parse_irreps(irreps: str) -> tuple[Irrep, ...]:
     """The irreps of a text in e3nn's notation, in order.
@@ -67,6 +73,11 @@ def parse_irreps(irreps: str) -> tuple[Irrep, ...]:
         >>> parse_irreps("2x0e + 1o")
         (Irrep(mul=2, degree=0, parity=1), Irrep(mul=1, degree=1, parity=-1))
     """
+    if CANONICAL.fullmatch(irreps):
+        terms = (ONE_IRREP.fullmatch(term) for term in irreps.split("+"))
+        return tuple(
+            Irrep(int(term[1]), int(term[2]), 1 if term[3] == "e" else -1) for term in terms if term
+        )
     from e3nn.o3 import Irreps
 
     try:

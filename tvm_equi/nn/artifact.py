@@ -38,6 +38,9 @@ class Artifact(GraphModule):
 
     Attributes:
         content: as it was given.
+
+    Raises:
+        ArtifactError: the content has a parameter that the graph has too.
     """
 
     def __init__(
@@ -47,6 +50,9 @@ class Artifact(GraphModule):
         content: Content,
     ) -> None:
         super().__init__(graph, parameters)
+        twice = sorted(content.parameters.keys() & set(graph.parameters))
+        if twice:
+            raise ArtifactError(f"artifact: content: expected {twice[0]} of the graph alone")
         self.content = content
 
     @property
@@ -107,7 +113,7 @@ class Artifact(GraphModule):
 
 
 def load(path: str | Path) -> Artifact | Program:
-    """What is in a file, or in a folder of a version before 0.2; needs no compiler.
+    """What is in a file, or in a folder that earlier versions wrote; needs no compiler.
 
     Args:
         path: of the file.

@@ -16,6 +16,7 @@ import torch
 from e3nn import o3
 
 from tvm_equi.errors import ArtifactError
+from tvm_equi.graph.columns import bias_columns
 from tvm_equi.graph.node import Node
 from tvm_equi.graph.operations import (
     Convolution,
@@ -30,7 +31,7 @@ from tvm_equi.graph.types import IndexType, is_layout_free, parse_irreps
 from tvm_equi.nn.graph_call import Call, Rule
 from tvm_equi.nn.graph_convolution import unfused_rule
 from tvm_equi.nn.graph_module import DTYPES, GraphModule
-from tvm_equi.nn.graph_rules import bias_columns, prepare
+from tvm_equi.nn.graph_rules import prepare
 from tvm_equi.nn.symmetric_reference import symmetric_reference
 
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}

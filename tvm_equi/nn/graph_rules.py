@@ -14,6 +14,7 @@ import torch
 
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.graph import TensorProductGraph
+from tvm_equi.graph.columns import bias_columns, slice_columns
 from tvm_equi.graph.node import Node
 from tvm_equi.graph.operations import (
     Activation,
@@ -37,7 +38,7 @@ from tvm_equi.graph.operations import (
     WeightPart,
 )
 from tvm_equi.graph.regions import coupling_part, kernel_of
-from tvm_equi.graph.types import IndexType, Type, ValueType, irreps_dim, parse_irreps
+from tvm_equi.graph.types import IndexType, Type, ValueType, irreps_dim
 from tvm_equi.nn.graph_call import Call, Rule
 from tvm_equi.nn.graph_convolution import convolution_rule
 from tvm_equi.nn.spherical_harmonics import SphericalHarmonics as HarmonicsModule
@@ -116,23 +117,6 @@ def _(operation: Linear, types: list[Type]) -> Rule:
     return with_bias
 
 
-def bias_columns(operation: Linear) -> list[int]:
-    """The column of the output that each bias is added to.
-
-    Args:
-        operation: with biases.
-    """
-    columns: list[int] = []
-    offsets: list[int] = []
-    start = 0
-    for irrep in parse_irreps(operation.irreps_out):
-        offsets.append(start)
-        start += irrep.dim
-    for segment, size in zip(operation.biases, operation.bias_sizes(), strict=True):
-        columns += range(offsets[segment], offsets[segment] + size)
-    return columns
-
-
 def _zeros(dim: int) -> Rule:
     """Zeros on the rows of the first input."""
     return lambda call: call.values[0].new_zeros((call.values[0].shape[0], dim))
@@ -199,33 +183,11 @@ def _(operation: Add, types: list[Type]) -> Rule:
 
 @_prepare.register
 def _(operation: Slice, types: list[Type]) -> Rule:
-    columns = torch.tensor(_slice_columns(operation, types[0]), dtype=torch.int64)
+    columns = torch.tensor(slice_columns(operation, types[0]), dtype=torch.int64)
     start, size = (int(columns[0]), len(columns)) if len(columns) else (0, 0)
     if columns.equal(torch.arange(start, start + size)):
         return lambda call: call.values[0].narrow(-1, start, size)
     return lambda call: call.values[0].index_select(-1, columns)
-
-
-def _slice_columns(operation: Slice, kind: Type) -> list[int]:
-    """The columns that a slice takes, in order."""
-    if not isinstance(kind, ValueType):
-        return []
-    offsets, start = [], 0
-    for irrep in kind.segments:
-        offsets.append(start)
-        start += irrep.dim
-    columns: list[int] = []
-    for segment, first, end in operation.parts:
-        mul = kind.segments[segment].mul
-        dim = 2 * kind.segments[segment].degree + 1
-        base = offsets[segment]
-        if kind.layout == "mul_ir":
-            columns += range(base + first * dim, base + end * dim)
-        else:
-            for component in range(dim):
-                row = base + component * mul
-                columns += range(row + first, row + end)
-    return columns
 
 
 @_prepare.register

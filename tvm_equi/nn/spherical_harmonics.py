@@ -9,15 +9,13 @@ can not give.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import torch
 from e3nn.o3 import Irrep, Irreps
 
-from tvm_equi.algebra.harmonics import NORMALIZATIONS, factor, half, needed_degrees, scale
-from tvm_equi.algebra.products import Instruction, tensor_product_kernel
+from tvm_equi.algebra.harmonics import NORMALIZATIONS, scale
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from tvm_equi.nn.arguments import (
     check_operand,
@@ -26,6 +24,7 @@ from tvm_equi.nn.arguments import (
     parse_irreps,
     parse_layout,
 )
+from tvm_equi.runtime.harmonics_plans import harmonics_steps
 from tvm_equi.runtime.torch_op import run
 
 if TYPE_CHECKING:
@@ -33,23 +32,6 @@ if TYPE_CHECKING:
 
 MAX_DEGREE = 12
 """As e3nn 0.6."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One kernel of the recursion: each target from a source and the partner.
-
-    Args:
-        plan: of the kernel.
-        sources: degrees of the first input's harmonics, side by side.
-        partner: degree of the second input.
-        targets: degrees that it computes.
-    """
-
-    plan: str
-    sources: tuple[int, ...]
-    partner: int
-    targets: tuple[int, ...]
 
 
 class SphericalHarmonics(torch.nn.Module):
@@ -96,7 +78,7 @@ class SphericalHarmonics(torch.nn.Module):
                 f"{where}: irreps_out: expected degrees up to {MAX_DEGREE}, got {lmax}"
             )
         self._blocks = tuple(wanted)
-        self._steps = tuple(_steps({degree for _, degree in wanted}, normalization))
+        self._steps = tuple(harmonics_steps({degree for _, degree in wanted}, normalization))
         self._scales = (scale(normalization, 0), sqrt(3) * scale(normalization, 1))
 
     @classmethod
@@ -199,25 +181,3 @@ def _parse_degrees(where: str, value: Any) -> list[int]:
     if any(degree < 0 for degree in degrees):
         raise ArgumentError(f"{where}: irreps_out: expected degrees >= 0, got {value!r}")
     return degrees
-
-
-def _steps(wanted: set[int], normalization: str) -> list[Step]:
-    """The kernels that lead from Y_1 to the wanted degrees."""
-    needed = needed_degrees(wanted)
-    steps = []
-    for partner in sorted({half(degree) for degree in needed}):
-        targets = tuple(sorted(degree for degree in needed if half(degree) == partner))
-        sources = tuple(degree - partner for degree in targets)
-        instructions = tuple(
-            Instruction(number, 0, number, "uuu", False, factor(partner, degree, normalization))
-            for number, degree in enumerate(targets)
-        )
-        kernel = tensor_product_kernel(
-            tuple((1, degree) for degree in sources),
-            ((1, partner),),
-            tuple((1, degree) for degree in targets),
-            instructions,
-            weight_rows="none",
-        )
-        steps.append(Step(kernel.plan(), sources, partner, targets))
-    return steps

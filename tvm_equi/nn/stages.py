@@ -7,38 +7,14 @@ runs them. Weights that all edges share act on nodes, before edges or after them
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 
-from tvm_equi.algebra.convolution import stages, substitute
-from tvm_equi.algebra.harmonics import harmonics_kernel
-from tvm_equi.algebra.kernel import Kernel
-from tvm_equi.algebra.radial import radial_kernel
+from tvm_equi.runtime import stage_plans as plans_of
 from tvm_equi.runtime.convolution import convolve
-from tvm_equi.runtime.plans import resolve
+from tvm_equi.runtime.stage_plans import StagePlans
 from tvm_equi.runtime.topology import Topology
 from tvm_equi.runtime.torch_op import run
-
-
-class StagePlans(NamedTuple):
-    """Plans of the stages, and the names of what they take and give.
-
-    Args:
-        before: of (x, w) -> h on senders; "" for none.
-        edges: of the convolution.
-        inputs: names of its inputs: of x, y, w, h; or in the place of y "one" and "vectors", in
-            that of w "radial" and "last".
-        outputs: names of its outputs: of z, t, s.
-        after: of (some of t, s, then w) -> z on receivers; "" for none.
-    """
-
-    before: str
-    edges: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    after: str
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -52,29 +28,7 @@ def stage_plans(product: str, num_hidden: int = 0, harmonics: str = "") -> Stage
         harmonics: normalisation of the spherical harmonics that are computed inside, in the place
             of y; else "".
     """
-    return _stage_plans(product, num_hidden, harmonics)
-
-
-@lru_cache(maxsize=1024)
-def _stage_plans(product: str, num_hidden: int, harmonics: str) -> StagePlans:
-    parts = stages(resolve(product))
-    edges, names = parts.edges, list(parts.edges.inputs)
-    if num_hidden and "w" in names:
-        number = names.index("w")
-        inner = radial_kernel(edges.operand("w"), num_hidden)
-        edges = substitute(edges, number, inner)
-        names[number : number + 1] = ["radial", "last"]
-    if harmonics and "y" in names:
-        number = names.index("y")
-        edges = substitute(edges, number, harmonics_kernel(edges.operand("y"), harmonics))
-        names[number : number + 1] = ["one", "vectors"]
-    return StagePlans(
-        _plan(parts.before), edges.plan(), tuple(names), parts.edges.outputs, _plan(parts.after)
-    )
-
-
-def _plan(kernel: Kernel | None) -> str:
-    return kernel.plan() if kernel is not None else ""
+    return plans_of.stage_plans(product, num_hidden, harmonics)
 
 
 def run_stages(

@@ -1,0 +1,134 @@
+"""Every operation in JAX, against the interpreter, and its gradients against torch's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from tests.graphs import two_layers
+from tests.passes import random_arrays
+from tvm_equi.errors import UnsupportedError
+from tvm_equi.graph import DEFAULT_PIPELINE, GraphBuilder, TensorProductGraph, interpret
+from tvm_equi.graph.gate import add_gate, gate_irreps
+from tvm_equi.graph.operations import ComposedWeights, WeightPart
+from tvm_equi.graph.operations.weights import WeightTerm
+from tvm_equi.graph.types import IndexType
+from tvm_equi.jax.graph_function import from_graph
+from tvm_equi.jax.graph_rules import operation_rule
+from tvm_equi.nn.graph_module import GraphModule
+
+pytestmark = pytest.mark.deploy
+
+
+def assert_runs_like_the_others(graph: TensorProductGraph) -> None:
+    """Values like the interpreter's, gradients to everything like torch's."""
+    graph = DEFAULT_PIPELINE(graph)
+    arrays = random_arrays(graph, 1)
+    parameters = {name: jnp.asarray(arrays[name]) for name in graph.parameters}
+    inputs = {name: jnp.asarray(arrays[name]) for name in graph.inputs}
+    types = graph.types
+    is_value = {name: not isinstance(types[name], IndexType) for name in graph.inputs}
+    function = from_graph(graph, pipeline=lambda planned: planned)
+
+    def outputs(parameters: dict, values: dict) -> dict:
+        found = function(parameters, **(inputs | values))
+        return found if isinstance(found, dict) else {graph.outputs[0]: found}
+
+    values = {name: array for name, array in inputs.items() if is_value[name]}
+    found = jax.jit(outputs)(parameters, values)
+    for name, expected in interpret(graph, arrays).items():
+        np.testing.assert_allclose(found[name], expected, atol=1e-10)
+
+    def total(parameters: dict, values: dict) -> jax.Array:
+        return sum((out**2).sum() for out in outputs(parameters, values).values())
+
+    grads = jax.jit(jax.grad(total, (0, 1)))(parameters, values)
+    module = GraphModule(graph, {n: torch.tensor(arrays[n]) for n in graph.parameters}).double()
+    for parameter in module.parameters():
+        parameter.requires_grad_()
+    tensors = {
+        name: torch.tensor(arrays[name], requires_grad=is_value[name]) for name in graph.inputs
+    }
+    results = module(**tensors)
+    results = results if isinstance(results, dict) else {graph.outputs[0]: results}
+    sum((out**2).sum() for out in results.values()).backward()
+    wanted = {name: parameter.grad for name, parameter in module.named_parameters()}
+    wanted |= {name: tensors[name].grad for name in values}
+    for name, grad in (grads[0] | grads[1]).items():
+        expected = 0.0 if wanted[name] is None else wanted[name].numpy()
+        np.testing.assert_allclose(grad, np.broadcast_to(expected, grad.shape), atol=1e-8)
+
+
+@pytest.mark.parametrize("layout", ["mul_ir", "ir_mul"])
+def test_without_kernels(layout: str) -> None:
+    build = GraphBuilder(dtype="float64", layout=layout)
+    x = build.input("x", "2x0e+3x1o+2x2e", rows="node")
+    i = build.index("i", rows="edge", into="node")
+    build.gather("g", x, i)
+    build.scatter_sum("s", "g", i, factor=0.5)
+    build.sum("t", x, factor=2.0)
+    build.combine("c", (1, x), (-1, "s"), (0.5, x))
+    build.slice("contiguous", x, [(1, 1, 3)])
+    build.slice("apart", x, [(2, 1, 2), (0, 0, 1)])
+    build.slice("nothing", x, [])
+    build.concat("cc", "apart", x)
+    build.norm("n", "cc")
+    build.slice("one", "n", [(0, 0, 1)])
+    build.radial_basis("r", "one", 4, cutoff=6.0)
+    build.cutoff("k", "one", cutoff=2.0, power=3)
+    build.mlp("m", "r", [4, 8, 3], function="tanh")
+    build.activation("a", "n", ["silu", "tanh", "sigmoid", "relu", "abs"])
+    build.activation("b", "m", ["identity"])
+    outputs = [name for name in build.types if name not in ("x", "i") and "weight" not in name]
+    assert_runs_like_the_others(build.graph(*outputs))
+
+
+@pytest.mark.parametrize("layout", ["mul_ir", "ir_mul"])
+def test_products(layout: str) -> None:
+    build = GraphBuilder(dtype="float64", layout=layout)
+    x = build.input("x", gate_irreps("2x0e", "3x1o"), rows="node")
+    gated = add_gate(build, "gate", x, "2x0e", "3x1o")
+    build.linear("lin", gated, "2x1o+2x0e", biases=True)
+    build.spherical_harmonics("y", build.input("v", "1o", rows="node"), (2, 0, 1, 4))
+    paths = [(1, 2, 0, "uvu", True, 1.0), (1, 1, 0, "uvu", True, 1.0), (0, 2, 1, "uvu", True, 1.0)]
+    build.tensor_product("tp", gated, "y", "3x0e+2x1o", paths)
+    s = build.input("s", "2x0e+2x1o", rows="node")
+    build.symmetric_contraction("sc", s, "2x0e+2x1o", 3)
+    # the path 1o x 0e -> 0e is forbidden, and so left out
+    assert_runs_like_the_others(build.graph("gate", "lin", "y", "tp", "sc"))
+
+
+def test_no_live_path_gives_zeros() -> None:
+    build = GraphBuilder(dtype="float64")
+    x = build.input("x", "2x0e", rows="node")
+    build.tensor_product("tp", x, x, "2x1o", [(0, 0, 0, "uuu", False, 1.0)])
+    build.linear("lin", "tp", "2x0e", instructions=[])
+    graph = build.graph("tp", "lin")
+    function = from_graph(graph, pipeline=lambda graph: graph)
+    found = function({"lin.weight": jnp.zeros(0)}, jnp.ones((3, 2)))
+    assert not found["tp"].any()
+    assert found["lin"].shape == (3, 2)
+    assert not found["lin"].any()
+
+
+def test_convolutions_of_two_layers() -> None:
+    assert_runs_like_the_others(two_layers())
+
+
+def test_weights_made_of_weights() -> None:
+    parts = (WeightPart.whole(0, 1, (2, 3)), WeightPart(1, 0, 6, 3, 1, 3, (2, 2)))
+    operation = ComposedWeights(((WeightTerm(0.5, "ab,ac->bc", parts),),), 2)
+    rule = operation_rule(operation, [])
+    left, right = np.arange(8.0), np.arange(6.0) ** 2
+
+    class Given:
+        values = [jnp.asarray(left), jnp.asarray(right)]  # noqa: RUF012
+
+    wanted = 0.5 * left[1:7].reshape(2, 3).T @ right.reshape(2, 3)[:, 1:3]
+    np.testing.assert_allclose(rule(Given()), wanted.reshape(-1))
+
+
+def test_an_operation_without_a_rule() -> None:
+    with pytest.raises(UnsupportedError, match="graph: int: expected an operation with a rule"):
+        operation_rule(3, [])
