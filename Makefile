@@ -27,7 +27,7 @@ test-nequip: .venv-nequip/.installed
 # What runs compiled models elsewhere: C++ with and without libtorch, Python without torch, JAX. Needs g++.
 test-deploy: .venv/.installed .venv-jax/.installed
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m deploy tests/deploy_runtimes
-	.venv-jax/bin/python -m pytest -n $(TEST_WORKERS) -m deploy tests/deploy_runtimes/test_jax*.py
+	.venv-jax/bin/python -m pytest -n $(TEST_WORKERS) -m deploy tests/jax
 
 # With all cases of the code bases' own tests, nequip-compile among them, and what concerns models with e3nn 0.4.4.
 test-models-all: .venv-mace/.installed .venv-nequip/.installed

@@ -33,7 +33,8 @@ def test_everything_inside(make: object) -> None:
         assert name == "energy"
         np.testing.assert_allclose(jax.jit(inside)(parameters, **inputs), expected, atol=1e-10)
     wanted, found = (
-        jax.grad(lambda p, f=function: f(p, **inputs)[0])(parameters) for function in (apart, inside)
+        jax.grad(lambda p, f=function: f(p, **inputs)[0])(parameters)
+        for function in (apart, inside)
     )
     for name in parameters:
         np.testing.assert_allclose(found[name], wanted[name], atol=1e-10)

@@ -118,7 +118,10 @@ def rewritten(artifact: Artifact, path: Path, **changes: object) -> Path:
             {"parameters": {"fc.layer0.weight": torch.zeros(40), "z.weight": torch.zeros(3)}},
             "expected a graph to run, got: graph: parameters: ",
         ),
-        ({"parameters": {"z.weight": torch.zeros(4)}}, "parameters: expected fc.layer0.weight, got"),
+        (
+            {"parameters": {"z.weight": torch.zeros(4)}},
+            "parameters: expected fc.layer0.weight, got",
+        ),
         (
             {"targets": (Target("host", "riscv64"),)},
             "target: expected one for x86_64, got host (riscv64); compile it with target=",
@@ -169,7 +172,9 @@ def test_best_target_is_installed(artifact: Artifact, monkeypatch: pytest.Monkey
         fat.install()
         assert installed == [(wanted, ()), (names[2], ("sm_80", "sm_90"))]
     monkeypatch.setattr(targets, "host_features", lambda: frozenset({"sse2"}))
-    with pytest.raises(ArtifactError, match="for x86-64-v2 this CPU lacks cx16, lahf_lm, pni, popcnt"):
+    with pytest.raises(
+        ArtifactError, match="for x86-64-v2 this CPU lacks cx16, lahf_lm, pni, popcnt"
+    ):
         fat.install()
 
 
