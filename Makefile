@@ -4,7 +4,7 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-gpu-schedules test-mace test-nequip test-models-all test-deploy lint bench bench-models clean
+.PHONY: demo test test-gpu-schedules test-mace test-nequip test-models-all test-deploy fuzz lint bench bench-models clean
 
 demo: .venv/.installed
 	$(BIN)/tvm-equi demo
@@ -26,7 +26,7 @@ test-nequip: .venv-nequip/.installed
 
 # What runs compiled models elsewhere: C++ with and without libtorch, Python without torch, JAX. Needs g++.
 test-deploy: .venv/.installed .venv-jax/.installed
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m deploy tests/deploy_runtimes
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m deploy tests/deploy_runtimes tests/deploy
 	.venv-jax/bin/python -m pytest -n $(TEST_WORKERS) -m deploy tests/jax
 
 # With all cases of the code bases' own tests, nequip-compile among them, and what concerns models with e3nn 0.4.4.
@@ -34,6 +34,11 @@ test-models-all: .venv-mace/.installed .venv-nequip/.installed
 	TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 .venv-mace/bin/python -m pytest -n $(TEST_WORKERS) tests/models/test_*.py tests/dynamo tests/nn tests/frontend
 	.venv-mace/bin/python -m pytest -n $(TEST_WORKERS) -m "" tests/models/mace
 	PATH="$(CURDIR)/.venv-nequip/bin:$$PATH" .venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) -m "" tests/models/nequip
+
+# Wrong model files for an hour; each that is neither refused nor right is kept in fuzz-findings/.
+FUZZ_SECONDS ?= 3600
+fuzz: .venv/.installed
+	$(BIN)/python -m tests.deploy.fuzz --seconds $(FUZZ_SECONDS)
 
 lint: .venv/.installed
 	$(BIN)/ruff check

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from tvm_equi.artifact import doctor
 from tvm_equi.cli import app, main, read_source
+from tvm_equi.deploy.container import read
 
 SPEC = {
     "tensor_product": {
@@ -33,40 +34,38 @@ def spec(tmp_path: Path) -> Path:
 
 
 def test_compile_then_inspect(spec: Path, tmp_path: Path) -> None:
-    out = tmp_path / "artifact"
+    out = tmp_path / "model.tvmeq"
     text = run("compile", spec, "-o", out, "--derivatives", 1)
     assert "TensorProduct" in text
     assert f"artifact: {out}" in text.replace("\n", "")
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert (manifest["dtype"], manifest["derivatives"]) == ("float32", 1)
-    shown = run("inspect", out)
-    assert "every checksum right" in " ".join(shown.split())
+    manifest = read(out).manifest
+    assert (manifest.dtype, manifest.derivatives) == ("float32", 1)
+    shown = " ".join(run("inspect", out).split())
+    assert "every checksum right" in shown
+    assert "float32, derivatives to order 1" in shown
+    assert "host x86_64 best here" in shown
     assert "outputs: out" in shown
+    out.write_bytes(out.read_bytes()[:-1])
+    assert "size: expected" in run("inspect", out, code=2)
 
 
 def test_compile_options(spec: Path, tmp_path: Path) -> None:
-    out = tmp_path / "artifact"
-    run(
-        "compile",
-        spec,
-        "-o",
-        out,
-        "--derivatives",
-        0,
-        "--dtype",
-        "float64",
-        "--target",
-        "x86-64-v2",
-    )
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert (manifest["dtype"], manifest["target"]) == ("float64", "x86-64-v2")
+    out = tmp_path / "model.tvmeq"
+    options = ("--derivatives", 0, "--dtype", "float64", "--target", "x86-64-v2")
+    run("compile", spec, "-o", out, *options)
+    manifest = read(out).manifest
+    assert (manifest.dtype, manifest.targets[0].name) == ("float64", "x86-64-v2")
 
 
 def test_compile_for_several_targets(spec: Path, tmp_path: Path) -> None:
-    out = tmp_path / "artifact"
-    targets = ["--target", "x86-64-v3", "--target", "sm_90", "--target", "sm_80"]
+    out = tmp_path / "model.tvmeq"
+    names = ("x86-64-v3", "sm_90", "x86-64-v2", "sm_80")
+    targets = [word for name in names for word in ("--target", name)]
     run("compile", spec, "-o", out, "--derivatives", 0, *targets)
-    assert json.loads((out / "manifest.json").read_text())["target"] == "x86-64-v3,sm_80,sm_90"
+    found = [target.name for target in read(out).manifest.targets]
+    assert found == ["x86-64-v3", "x86-64-v2", "sm_80,sm_90"]
+    shown = " ".join(run("inspect", out).split())
+    assert "sm_80,sm_90 GPU" in shown
     assert "__global__" in run("inspect", spec, "--asm", "--target", "sm_90")
 
 
@@ -125,7 +124,12 @@ def test_python_sources(tmp_path: Path) -> None:
             ["inspect", "{tmp}/imports.py:x"],
             "error: tvm-equi: source: {tmp}/imports.py: expected",
         ),
-        (["compile", "{tmp}/good.json", "-o", "{tmp}"], "error: save: path: expected a new folder"),
+        (["compile", "{tmp}/good.json", "-o", "{tmp}"], "error: save: path: expected a file to wr"),
+        (
+            ["compile", "{tmp}/good.json", "-o", "{tmp}/code.py"],
+            "error: save: path: expected a new file or a model file to replace, got {tmp}/code.py",
+        ),
+        (["inspect", "{tmp}/absent.tvmeq"], "error: load: {tmp}/absent.tvmeq: expected a model"),
         (
             ["compile", "{tmp}/good.json", "-o", "{tmp}/a", "--target", "x86"],
             "error: target: expected host",

@@ -1,7 +1,8 @@
 """The whole way: plan, compile, verify."""
 
-import json
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.graphs import convolution, two_layers
 from tvm_equi import compiler
 from tvm_equi.artifact.codegen import tuned
 from tvm_equi.compiler import as_graph, compile, tune, verify
+from tvm_equi.deploy.container import read
 from tvm_equi.errors import ArgumentError, ArtifactError, UnsupportedError
 from tvm_equi.graph import GraphBuilder, Pipeline
 from tvm_equi.graph.dtypes import with_dtype
@@ -22,6 +24,7 @@ from tvm_equi.nn.artifact import Artifact, load
 from tvm_equi.nn.graph_compare import random_inputs
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.runtime import devices
+from tvm_equi.runtime.kernel_plans import kernel_plans
 from tvm_equi.schedule.records import VARIABLE
 from tvm_equi.schedule.targets import host_family
 from tvm_equi.tuning.pool import Options
@@ -131,8 +134,9 @@ def test_cpu_and_gpus_in_one_artifact(artifact: Artifact, tmp_path: Path) -> Non
     )
     assert compiled.target == "host,sm_80,sm_90"
     assert seen[-1] == (len(compiled.kernels), len(compiled.kernels))
-    path = compiled.save(tmp_path / "both")
-    assert len(list((path / "kernels" / "cuda").iterdir())) * 2 == len(compiled.kernels)
+    path = compiled.save(tmp_path / "both.tvmeq")
+    per_target = Counter(kernel.target for kernel in compiled.kernels)
+    assert per_target == {"host": len(compiled.kernels) // 2, "sm_80,sm_90": per_target["host"]}
     loaded = load(path)
     inputs = random_inputs(loaded, 6, seed=1)
     torch.testing.assert_close(loaded(**inputs), compiled(**inputs))
@@ -157,10 +161,36 @@ def test_verify_takes_graphs() -> None:
 
 def test_other_target(artifact: Artifact, tmp_path: Path) -> None:
     compiled = compile(convolution(), "x86-64-v2", derivatives=0)
-    path = compiled.save(tmp_path / "v2")
-    manifest = json.loads((path / "manifest.json").read_text())
-    assert manifest["target"] == "x86-64-v2"
-    assert "avx2" not in manifest["features"]
+    (target,) = read(compiled.save(tmp_path / "v2.tvmeq")).manifest.targets
+    assert (target.name, target.machine) == ("x86-64-v2", "x86_64")
+    assert "avx2" not in target.features
+
+
+def test_several_cpus_in_one_artifact(artifact: Artifact, tmp_path: Path) -> None:
+    names = ["x86-64-v4", "x86-64-v2", "x86-64-v3"]
+    compiled = compile(convolution(), ",".join([*names, "x86-64-v2"]), derivatives=0)
+    assert compiled.target.split(",") == names
+    assert len(compiled.kernels) == 3 * len({kernel.key for kernel in compiled.kernels})
+    if not host_family():
+        return
+    loaded = load(compiled.save(tmp_path / "fat.tvmeq"))
+    inputs = random_inputs(loaded, 6, seed=1)
+    expected = artifact(**{name: _as(value, torch.float64) for name, value in inputs.items()})
+    for target in loaded.content.targets:  # each that this CPU runs gives the same numbers
+        if target.name > host_family():
+            continue
+        content = replace(
+            loaded.content,
+            targets=(target,),
+            kernels=tuple(each for each in loaded.kernels if each.target == target.name),
+        )
+        single = Artifact(loaded.graph, dict(artifact.float().named_parameters()), content)
+        single.install()
+        torch.testing.assert_close(single(**inputs).double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def _as(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return value.to(dtype) if value.is_floating_point() else value
 
 
 def training(module: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
@@ -189,10 +219,10 @@ def test_fused_artifact_is_the_unfused_graph(
     module = GraphModule(graph, dict(unfused.named_parameters()))
     compiled = compile(module)
     assert [region.linear for region in regions(compiled.graph)] == ["0.mix", "1.mix"]
-    assert any("/" in kernel.plan for kernel in compiled.kernels)  # two passes
+    assert any(len(kernel_plans(plan)) == 2 for plan in compiled.content.plans)  # two passes
     inputs = random_inputs(unfused, 7, seed=1)
     expected = training(unfused, inputs)
-    again = load(compiled.save(tmp_path / "artifact"))
+    again = load(compiled.save(tmp_path / "model.tvmeq"))
     for artifact in (compiled, again):
         names = [name for name, _ in artifact.named_parameters()]
         assert names == [name for name, _ in unfused.named_parameters()]

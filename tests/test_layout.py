@@ -29,6 +29,15 @@ def test_unknown_name() -> None:
         tvm_equi.TensorProducts  # noqa: B018
 
 
+def test_without_torch_it_says_what_runs() -> None:
+    code = "import sys; sys.modules['torch'] = None; import tvm_equi; tvm_equi.load"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr.strip().splitlines()[-1] == (
+        "ImportError: tvm_equi.load: expected torch, got none; pip install torch, or run a "
+        "compiled model without it: tvm_equi.deploy.load"
+    )
+
+
 def test_import_loads_neither_torch_nor_tvm() -> None:
     code = "import sys, tvm_equi; print([m for m in ('torch', 'e3nn', 'tvm') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

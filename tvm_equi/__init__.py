@@ -81,10 +81,20 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Imports a public name on its first use."""
+    """Imports a public name, or the folder of what runs without torch, on its first use."""
+    if name == "deploy":
+        return importlib.import_module("tvm_equi.deploy")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_MODULES[name]), name)
+    try:
+        value: object = getattr(importlib.import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(
+            f"tvm_equi.{name}: expected torch, got none; pip install torch, or run a compiled "
+            "model without it: tvm_equi.deploy.load"
+        ) from error
     globals()[name] = value
     return value
 

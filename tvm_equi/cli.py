@@ -1,4 +1,4 @@
-"""The command `tvm-equi`: demo, compile, inspect, doctor, and those of `cli_tune`.
+"""The command `tvm-equi`: demo, compile, inspect, doctor, and those of `cli_tune`, `cli_runtime`.
 
 In: a command line. Out: text on the terminal, artifacts on disk. An error of the package is one
 line and exit code 2; `doctor` exits with 1 if something needed is missing.
@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tvm_equi import cli_tune
+from tvm_equi import cli_runtime, cli_tune
 from tvm_equi.cli_source import Source, check_dtype, read_source, readable_errors
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ Targets = Annotated[
     typer.Option(
         "--target",
         help="host (this CPU), x86-64-v2, x86-64-v3 or x86-64-v4; sm_80, sm_90 or another GPU, "
-        "here or not; cuda, for the GPUs here. May be given several times.",
+        "here or not; cuda, for the GPUs here. May be given several times: loading takes the best.",
     ),
 ]
 
@@ -46,7 +46,7 @@ Targets = Annotated[
 def demo(
     atoms: Annotated[int, typer.Option(help="Atoms of the crystal.", min=8)] = 64,
     threads: Annotated[int, typer.Option(help="Threads of both models.", min=1)] = 1,
-    out: Annotated[Path, typer.Option(help="Folder of the artifact.")] = Path("tvm_equi_demo"),
+    out: Annotated[Path, typer.Option(help="File of the model.")] = Path("tvm_equi_demo.tvmeq"),
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     channels: Annotated[int, typer.Option(help="Channels of each irrep.", min=1)] = 64,
     seconds: Annotated[float, typer.Option(help="To spend on each timing.")] = 0.5,
@@ -64,14 +64,14 @@ def demo(
 @readable_errors
 def compile_command(
     source: Source,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the artifact.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File of the model: NAME.tvmeq.")],
     target: Targets = ["host"],  # noqa: B006 (typer copies it)
     dtype: Annotated[
         str | None, typer.Option(help="float32 or float64; the graph's own by default.")
     ] = None,
     derivatives: Annotated[int, typer.Option(help="Highest order to compile for.", min=0)] = 2,
 ) -> None:
-    """Compile a graph or a module ahead of time."""
+    """Compile a graph or a module ahead of time, into one file for all targets."""
     import tvm_equi
 
     if dtype is not None:
@@ -89,18 +89,20 @@ def compile_command(
         )
     path = artifact.save(out)
     print_graph(artifact.graph, console)
-    console.print(f"artifact: {path} ({len(artifact.kernels)} kernels for {artifact.target})")
+    size = path.stat().st_size / 1e6
+    console.print(
+        f"artifact: {path} ({len(artifact.kernels)} kernels for {artifact.target}, {size:.1f} MB)"
+    )
 
 
 cli_tune.register(app)
+cli_runtime.register(app)
 
 
 @app.command()
 @readable_errors
 def inspect(
-    source: Annotated[
-        str, typer.Argument(help="An artifact's folder, SPEC.json or module.py:name.")
-    ],
+    source: Annotated[str, typer.Argument(help="NAME.tvmeq, SPEC.json or module.py:name.")],
     tir: Annotated[bool, typer.Option("--tir", help="Print the TensorIR of each product.")] = False,
     asm: Annotated[bool, typer.Option("--asm", help="Print the assembly, or CUDA source.")] = False,
     target: Target = "host",
@@ -109,17 +111,30 @@ def inspect(
         typer.Option("--graph", help="Draw the network and its sparsity: out.svg or out.html."),
     ] = None,
 ) -> None:
-    """Show a graph: paths, nonzeros, counted work, bytes; on request its picture or its code."""
+    """Show a graph: paths, nonzeros, counted work, bytes; on request its picture or its code.
+
+    Of a model file also its targets, programs and sizes, after every checksum.
+    """
     from tvm_equi.artifact.codegen import assembly, tensorir
+    from tvm_equi.cli_model import is_model_file, print_model
     from tvm_equi.compiler import as_graph
-    from tvm_equi.graph import DEFAULT_PIPELINE
+    from tvm_equi.deploy.container import read
+    from tvm_equi.graph import DEFAULT_PIPELINE, from_json
     from tvm_equi.graph.dtypes import graph_dtype
     from tvm_equi.graph.operations import Linear, SymmetricContraction, TensorProduct
     from tvm_equi.graph.regions import kernel_of
+    from tvm_equi.runtime.model_file import read_content
 
     console = Console()
     if Path(source).is_dir():
         graph = _artifact_graph(Path(source), console)
+    elif is_model_file(Path(source)):
+        container = read(source)
+        print_model(container, console)
+        text = read_content(container).graph
+        if text is None:
+            return
+        graph = from_json(text)
     else:
         given = as_graph(read_source(source), None)[0]
         graph = DEFAULT_PIPELINE(given)

@@ -10,6 +10,7 @@ without torch.compile. Peak memory is of one call, in a process of its own.
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,25 @@ R_MAX = 5.0
 NUM_ELEMENTS = 89
 """As MACE-MP-0: the elements up to uranium that it knows; here the first ones of the table."""
 
-SMALL_ELEMENTS = 8
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a model is.
+
+    Args:
+        hidden: irreps of its features.
+        max_ell: degree of the spherical harmonics.
+        num_elements: that it knows.
+    """
+
+    hidden: str
+    max_ell: int
+    num_elements: int
+
+
+LARGE = Size("128x0e + 128x1o + 128x2e", 3, NUM_ELEMENTS)
+MEDIUM = Size("128x0e + 128x1o", 3, NUM_ELEMENTS)
+SMALL = Size("8x0e + 8x1o", 2, 8)
 
 
 def make_model(question: Question) -> torch.nn.Module:
@@ -36,37 +55,47 @@ def make_model(question: Question) -> torch.nn.Module:
     Args:
         question: says whether it is accelerated, its dtype and size.
     """
+    size = SMALL if question.small else MEDIUM
+    model = build(size, question.dtype)
+    return accelerate_mace(model) if question.contestant == OURS else model
+
+
+def build(size: Size, dtype: str) -> torch.nn.Module:
+    """A model with random weights, always the same ones, as mace-torch makes it.
+
+    Args:
+        size: of the model.
+        dtype: of its values.
+    """
     import numpy as np
     from e3nn import o3
     from mace import modules
 
-    hidden = "8x0e + 8x1o" if question.small else "128x0e + 128x1o"
-    num_elements = SMALL_ELEMENTS if question.small else NUM_ELEMENTS
     torch.manual_seed(0)
-    torch.set_default_dtype(DTYPES[question.dtype])
+    torch.set_default_dtype(DTYPES[dtype])
     block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
-    model = modules.ScaleShiftMACE(
+    model: torch.nn.Module = modules.ScaleShiftMACE(
         r_max=R_MAX,
         num_bessel=10,
         num_polynomial_cutoff=5,
-        max_ell=2 if question.small else 3,
+        max_ell=size.max_ell,
         interaction_cls=block,
         interaction_cls_first=block,
         num_interactions=2,
-        num_elements=num_elements,
-        hidden_irreps=o3.Irreps(hidden),
+        num_elements=size.num_elements,
+        hidden_irreps=o3.Irreps(size.hidden),
         MLP_irreps=o3.Irreps("16x0e"),
         gate=torch.nn.functional.silu,
-        atomic_energies=np.zeros(num_elements),
+        atomic_energies=np.zeros(size.num_elements),
         avg_num_neighbors=60.0,
-        atomic_numbers=list(range(1, num_elements + 1)),
+        atomic_numbers=list(range(1, size.num_elements + 1)),
         correlation=3,
         radial_MLP=[64, 64, 64],
         radial_type="bessel",
         atomic_inter_scale=1.0,
         atomic_inter_shift=0.0,
     )
-    return accelerate_mace(model) if question.contestant == OURS else model
+    return model
 
 
 def make_batch(question: Question) -> dict[str, Any]:
@@ -75,13 +104,25 @@ def make_batch(question: Question) -> dict[str, Any]:
     Args:
         question: says which structure, and its size.
     """
+    size = SMALL if question.small else MEDIUM
+    return batch(size, question.structure, question.num_atoms, question.dtype)
+
+
+def batch(size: Size, structure: str, num_atoms: int, dtype: str) -> dict[str, Any]:
+    """The inputs of a model for one structure, by mace-torch's names.
+
+    Args:
+        size: of the model.
+        structure: its name.
+        num_atoms: wanted.
+        dtype: of the values.
+    """
     from mace import data, tools
     from mace.tools import torch_geometric
 
-    torch.set_default_dtype(DTYPES[question.dtype])
-    atoms = STRUCTURES[question.structure](question.num_atoms)
-    num_elements = SMALL_ELEMENTS if question.small else NUM_ELEMENTS
-    numbers = tools.AtomicNumberTable(list(range(1, num_elements + 1)))
+    torch.set_default_dtype(DTYPES[dtype])
+    atoms = STRUCTURES[structure](num_atoms)
+    numbers = tools.AtomicNumberTable(list(range(1, size.num_elements + 1)))
     config = data.config_from_atoms(atoms)
     one = data.AtomicData.from_config(config, z_table=numbers, cutoff=R_MAX)
     loader = torch_geometric.dataloader.DataLoader([one], batch_size=1)
@@ -95,12 +136,12 @@ def make_call(question: Question) -> Call:
     Args:
         question: which.
     """
-    model, batch = make_model(question), make_batch(question)
+    model, inputs = make_model(question), make_batch(question)
     if question.use == FORCES:
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        return partial(_forces, model, batch)
-    return partial(_training_step, model, batch)
+        return partial(_forces, model, inputs)
+    return partial(_training_step, model, inputs)
 
 
 def _forces(model: torch.nn.Module, batch: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ SMALL = Settings(num_channels=2, num_layers=1, max_degree=1, num_hidden=3, num_b
 
 def test_same_energy(tmp_path: Path) -> None:
     artifact = tvm_equi.compile(interaction_graph(SMALL), derivatives=0)
-    path = artifact.save(tmp_path / "artifact")
+    path = artifact.save(tmp_path / "model.tvmeq")
     structure = molecule(SMALL.cutoff).to(torch.float32)
     with torch.no_grad():
         expected = float(artifact(**structure.inputs()))

@@ -19,7 +19,7 @@ SMALL = Settings(num_channels=2, num_layers=1, max_degree=1, feature_degree=1, n
 
 def test_whole_demo(tmp_path: Path) -> None:
     text = io.StringIO()
-    options = Options(8, 1, tmp_path / "artifact", "float32", SMALL, 0.0)
+    options = Options(8, 1, tmp_path / "model.tvmeq", "float32", SMALL, 0.0)
     run_demo(options, Console(file=text, width=140))
     shown = text.getvalue()
     assert "diamond, 8 atoms" in shown
@@ -38,7 +38,7 @@ def test_whole_demo(tmp_path: Path) -> None:
     assert "fused: 1 of 1 tensor products over edges" in " ".join(shown.split())
     assert "training step on forces" in shown
     assert "it gives the same energy to the last bit" in " ".join(shown.split())
-    artifact = tvm_equi.load(tmp_path / "artifact")
+    artifact = tvm_equi.load(tmp_path / "model.tvmeq")
     assert artifact.dtype == "float32"
     tvm_equi.verify(artifact, rows=6)
 
@@ -51,6 +51,6 @@ def test_reference_is_exact_to_float64() -> None:
 
 def test_another_energy_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "energy_in_fresh_process", lambda *arguments: 0.125)
-    options = Options(8, 1, tmp_path / "artifact", "float32", SMALL, 0.0)
+    options = Options(8, 1, tmp_path / "model.tvmeq", "float32", SMALL, 0.0)
     with pytest.raises(ArtifactError, match=r"demo: reload: expected energy .*, got 0\.125"):
         run_demo(options, Console(file=io.StringIO()))

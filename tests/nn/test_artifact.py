@@ -14,13 +14,13 @@ from tests.graphs import convolution
 from tvm_equi.compiler import compile, verify
 from tvm_equi.deploy import targets
 from tvm_equi.deploy.container import read
-from tvm_equi.deploy.manifest import Target
+from tvm_equi.deploy.manifest import Target, Value
 from tvm_equi.deploy.targets import LEVELS
 from tvm_equi.errors import ArtifactError
 from tvm_equi.graph import to_json
 from tvm_equi.nn.artifact import Artifact, load
 from tvm_equi.nn.graph_compare import random_inputs
-from tvm_equi.runtime.compiled import Library
+from tvm_equi.runtime.compiled import CompiledProgram, Library
 from tvm_equi.runtime.model_file import described, save_model
 
 ROOT = Path(__file__).parent.parent.parent
@@ -176,6 +176,24 @@ def test_best_target_is_installed(artifact: Artifact, monkeypatch: pytest.Monkey
         ArtifactError, match="for x86-64-v2 this CPU lacks cx16, lahf_lm, pni, popcnt"
     ):
         fat.install()
+
+
+def test_programs_are_kept_with_their_constants(artifact: Artifact, tmp_path: Path) -> None:
+    code = {"host": Library.of(b"program")}
+    values = (Value("x", "float64", ("nodes", 8)),)
+    names = ("z.weight", "constant")
+    program = CompiledProgram("main", values, values, names, code, {"host": ()})
+    constants = {"constant": torch.arange(3)}
+    content = replace(artifact.content, programs=(program,), parameters=constants)
+    parameters = dict(artifact.named_parameters())
+    path = Artifact(artifact.graph, parameters, content).save(tmp_path / "model.tvmeq")
+    loaded = load(path)
+    assert loaded.programs == (program,)
+    assert loaded.content.parameters.keys() == {"constant"}
+    assert dict(loaded.named_parameters()).keys() == parameters.keys()
+    assert loaded.save(tmp_path / "again.tvmeq").read_bytes() == path.read_bytes()
+    with pytest.raises(ArtifactError, match=r"content: expected fc\.layer0\.weight of the graph"):
+        Artifact(artifact.graph, parameters, replace(content, parameters=parameters))
 
 
 def test_file_may_go_after_loading(artifact: Artifact, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Folders of versions before 0.2: loaded for ever, refused where damaged."""
+"""Folders of versions before model files: loaded for ever, refused where damaged."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Load an artifact in a fresh process and run it: `python -m tvm_equi.demo.reload DIR INPUTS`.
+"""Load an artifact in a fresh process and run it: `python -m tvm_equi.demo.reload FILE INPUTS`.
 
 In: two paths. Out: one line of JSON with the energy, exact, and whether the compiler was imported.
 """
@@ -22,7 +22,7 @@ def energy_in_fresh_process(artifact: Path, structure: Structure, scratch: Path)
     """The energy that a saved artifact gives in a new process without a compiler.
 
     Args:
-        artifact: its folder.
+        artifact: its file.
         structure: to compute.
         scratch: a folder for the inputs.
 
@@ -48,7 +48,7 @@ def main(artifact: str, inputs: str) -> None:
     """Prints the energy of an artifact for stored inputs.
 
     Args:
-        artifact: its folder.
+        artifact: its file.
         inputs: an .npz file.
     """
     model = tvm_equi.load(artifact)

@@ -58,7 +58,7 @@ class Options:
 
     num_atoms: int = 64
     threads: int = 1
-    out: Path = Path("tvm_equi_demo")
+    out: Path = Path("tvm_equi_demo.tvmeq")
     dtype: DType = "float32"
     settings: Settings = field(default_factory=Settings)
     seconds: float = 0.5
@@ -221,7 +221,7 @@ def save_and_reload(artifact: Artifact, structure: Structure, out: Path, console
     Args:
         artifact: to save.
         structure: to compute.
-        out: the artifact's folder.
+        out: the artifact's file.
         console: to print on.
 
     Raises:
@@ -233,7 +233,7 @@ def save_and_reload(artifact: Artifact, structure: Structure, out: Path, console
         again = energy_in_fresh_process(path, structure, Path(scratch))
     if energy != again:
         raise ArtifactError(f"demo: reload: expected energy {energy!r}, got {again!r}")
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    size = path.stat().st_size
     console.print(
         f"artifact: {path.resolve()} ({len(artifact.kernels)} kernels, {size / 1e6:.1f} MB); "
         "loaded in a fresh process without a compiler, it gives the same energy to the last bit"

@@ -27,6 +27,7 @@ from tvm_equi.deploy.fields import (
     as_object,
     canonical_json,
     check_unique,
+    is_canonical,
     parse_json,
     shown,
 )
@@ -139,6 +140,7 @@ def encode(manifest: Manifest, sections: Mapping[str, bytes]) -> bytes:
     for name, section in zip(names, table, strict=True):
         offset = int(str(section["offset"]))
         data[offset : offset + len(sections[name])] = sections[name]
+    decode("save", data)
     return bytes(data)
 
 
@@ -230,7 +232,7 @@ def read(path: str | Path) -> Container:
     return decode(where, data)
 
 
-def decode(where: str, data: bytes | memoryview) -> Container:
+def decode(where: str, data: bytes | bytearray | memoryview) -> Container:
     """A model file's content, after all of it was checked.
 
     Args:
@@ -248,7 +250,7 @@ def decode(where: str, data: bytes | memoryview) -> Container:
     here = f"{where}: manifest"
     fields = parse_json(here, text)
     check_schema(here, fields)  # first: a newer schema may write JSON in another way
-    if canonical_json(fields) != text:
+    if not is_canonical(text, fields):
         raise ArtifactError(f"{here}: expected sorted keys and no spaces, got another form")
     sections = _sections(f"{here}: sections", as_object(here, fields).get("sections"))
     manifest = read_manifest(here, fields, sections)

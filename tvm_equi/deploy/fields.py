@@ -15,6 +15,8 @@ from typing import Any, NoReturn, TypeVar
 from tvm_equi.errors import ArtifactError
 
 MAX_INTEGER = 2**63 - 1
+MAX_NAME = 255
+"""Characters of a name."""
 
 Item = TypeVar("Item")
 
@@ -29,6 +31,19 @@ def canonical_json(data: Any) -> bytes:
         data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return text.encode("utf-8", errors="surrogatepass")
+
+
+def is_canonical(text: bytes, data: Any) -> bool:
+    """Whether a text is the one that `canonical_json` writes.
+
+    Args:
+        text: that was parsed.
+        data: that came out.
+    """
+    try:
+        return canonical_json(data) == text
+    except RecursionError:  # what is just shallow enough to be read may be too deep to be written
+        return False
 
 
 def parse_json(where: str, data: bytes) -> Any:
@@ -83,13 +98,26 @@ def shown(value: Any) -> str:
             return "null"
         case str():
             text = ascii(value[:60])
-            return text if len(value) <= 60 else f"{text}..."
+            return text if len(value) <= 60 and len(text) <= 120 else f"{text[:120]}..."
         case bool() | int():
             return str(value).lower()
         case list():
             return f"a list of {len(value)}"
-        case _:
+        case dict():
             return f"an object with {len(value)} keys"
+        case _:
+            return type(value).__name__
+
+
+def listed(names: Collection[str], most: int = 8) -> str:
+    """Names in an error, the first few of them.
+
+    Args:
+        names: in order.
+        most: of them that are listed.
+    """
+    first = ", ".join(list(names)[:most]) or "none"
+    return first if len(names) <= most else f"{first} and {len(names) - most} more"
 
 
 def as_object(where: str, value: Any, keys: Collection[str] | None = None) -> Mapping[str, Any]:
@@ -108,11 +136,10 @@ def as_object(where: str, value: Any, keys: Collection[str] | None = None) -> Ma
     if keys is not None:
         missing, unknown = sorted(set(keys) - value.keys()), sorted(value.keys() - set(keys))
         if missing:
-            raise ArtifactError(f"{where}: expected {', '.join(missing)}, got none")
+            raise ArtifactError(f"{where}: expected {listed(missing)}, got none")
         if unknown:
-            raise ArtifactError(
-                f"{where}: expected {', '.join(sorted(keys))} only, got {shown(unknown[0])}"
-            )
+            wanted = ", ".join(sorted(keys))
+            raise ArtifactError(f"{where}: expected {wanted} only, got {shown(unknown[0])}")
     return value
 
 
@@ -157,7 +184,7 @@ def as_name(pattern: re.Pattern[str], what: str) -> Callable[[str, Any], str]:
 
     def name(where: str, value: Any) -> str:
         text = as_text(where, value)
-        if not text.isascii() or not pattern.fullmatch(text):
+        if len(text) > MAX_NAME or not text.isascii() or not pattern.fullmatch(text):
             raise ArtifactError(f"{where}: expected {what}, got {shown(text)}")
         return text
 

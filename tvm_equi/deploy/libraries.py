@@ -23,7 +23,7 @@ KERNEL_FUNCTION = "tvm_equi_kernel"
 
 KERNEL_PREFIX = "tvm_equi.kernel."
 KERNEL_DIGITS = 32
-"""A kernel is registered under the prefix and so many hexadecimal digits of its library's sha256."""
+"""A kernel's name is the prefix and so many hexadecimal digits of its library's sha256."""
 
 PROGRAM_LOADER = "vm_load_executable"
 """The function in a program's library that makes a virtual machine with the program in it."""

@@ -16,7 +16,7 @@ import numpy as np
 from tvm_equi.deploy.manifest import Value
 from tvm_equi.deploy.runtime import load_runtime
 from tvm_equi.deploy.tensors import Array, Staging
-from tvm_equi.errors import ArtifactError
+from tvm_equi.errors import ArtifactError, IndexRangeError
 
 FUNCTION = "main"
 """Of a program."""
@@ -72,6 +72,7 @@ class Machine:
             sizes: that differ from call to call.
 
         Raises:
+            IndexRangeError: an index names a row that does not exist.
             ArtifactError: the program fails, or gives what its manifest does not say.
         """
         tensors = [stage.tensor(value) for stage, value in zip(self._staging, inputs, strict=True)]
@@ -80,6 +81,8 @@ class Machine:
             self._note(sizes)
         try:
             results = list(self._function(*self._parameters, *tensors))
+        except IndexError as error:  # of `index_error`
+            raise IndexRangeError(f"{self.where}: {error}") from error
         except (RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise ArtifactError(
                 f"{self.where}: expected the program to run, got: {error}"

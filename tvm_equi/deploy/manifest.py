@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_equi.deploy.fields import shown
+from tvm_equi.deploy.fields import listed, shown
 from tvm_equi.errors import ArtifactError
 
 SCHEMA_KEY = "tvm_equi_model"
@@ -177,7 +177,7 @@ class Manifest:
         for entry in self.programs:
             if entry.name == name:
                 return entry
-        known = ", ".join(entry.name for entry in self.programs) or "no program"
+        known = listed([entry.name for entry in self.programs])
         raise ArtifactError(f"{where}: program: expected one of {known}, got {shown(name)}")
 
 

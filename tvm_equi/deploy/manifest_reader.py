@@ -20,6 +20,7 @@ from tvm_equi.deploy.fields import (
     as_object,
     as_text,
     check_unique,
+    listed,
     shown,
 )
 from tvm_equi.deploy.manifest import (
@@ -169,8 +170,9 @@ def _by_target(
     found = as_object(where, value)
     unknown = sorted(found.keys() - set(targets))
     if unknown:
-        known = ", ".join(map(repr, targets)) or "none"
-        raise ArtifactError(f"{where}: expected targets among {known}, got {shown(unknown[0])}")
+        raise ArtifactError(
+            f"{where}: expected targets among {listed(targets)}, got {shown(unknown[0])}"
+        )
     return {name: read(f"{where}: {shown(name)}", each) for name, each in found.items()}
 
 
@@ -279,7 +281,7 @@ def _program(
     if not entry.libraries:
         raise ArtifactError(f"{where}: libraries: expected one for a target, got none")
     if entry.libraries.keys() != entry.kernels.keys():
-        wanted, found = (", ".join(sorted(x)) or "none" for x in (entry.libraries, entry.kernels))
+        wanted, found = listed(sorted(entry.libraries)), listed(sorted(entry.kernels))
         raise ArtifactError(
             f"{where}: kernels: expected the targets of libraries, {wanted}, got {found}"
         )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from tvm_equi.deploy.fields import listed
 from tvm_equi.deploy.manifest import Target
 from tvm_equi.errors import ArtifactError
 
@@ -60,7 +61,7 @@ def best_cpu_target(where: str, targets: Sequence[Target]) -> Target:
     cpus = [target for target in targets if not target.is_gpu]
     fitting = [target for target in cpus if target.machine == machine]
     if not fitting:
-        there = ", ".join(f"{t.name} ({t.machine or 'GPU'})" for t in targets)
+        there = listed([f"{t.name} ({t.machine or 'GPU'})" for t in targets])
         raise ArtifactError(
             f"{where}: target: expected one for {machine}, got {there}; compile it with "
             "target='host' here, or with an x86-64 level"
@@ -71,11 +72,11 @@ def best_cpu_target(where: str, targets: Sequence[Target]) -> Target:
     if runnable:
         return max(runnable, key=lambda target: len(needed_features(target)))
     least = min(fitting, key=lambda target: len(needed_features(target) - features))
-    lacking = ", ".join(sorted(needed_features(least) - features))
+    lacking = listed(sorted(needed_features(least) - features), 32)
     names = [target.name for target in fitting]
     advice = "" if LOWEST in names else f"; compile it with target='{LOWEST}' too"
     raise ArtifactError(
-        f"{where}: target: expected one that this CPU runs, got {', '.join(names)}; "
+        f"{where}: target: expected one that this CPU runs, got {listed(names)}; "
         f"for {least.name} this CPU lacks {lacking}{advice}"
     )
 

@@ -37,6 +37,9 @@ class Artifact(GraphModule):
 
     Attributes:
         content: as it was given.
+
+    Raises:
+        ArtifactError: the content has a parameter that the graph has too.
     """
 
     def __init__(
@@ -46,6 +49,9 @@ class Artifact(GraphModule):
         content: Content,
     ) -> None:
         super().__init__(graph, parameters)
+        twice = sorted(content.parameters.keys() & set(graph.parameters))
+        if twice:
+            raise ArtifactError(f"artifact: content: expected {twice[0]} of the graph alone")
         self.content = content
 
     @property
@@ -106,7 +112,7 @@ class Artifact(GraphModule):
 
 
 def load(path: str | Path) -> Artifact:
-    """The artifact in a file, or in a folder of a version before 0.2; needs no compiler.
+    """The artifact in a file, or in a folder that earlier versions wrote; needs no compiler.
 
     Args:
         path: of the file.
@@ -123,7 +129,10 @@ def load(path: str | Path) -> Artifact:
     where = f"load: {path}"
     content = read_folder(path) if path.is_dir() else read_content(read(path))
     if content.graph is None:
-        raise ArtifactError(f"{where}: graph: expected one to run in torch, got a model without")
+        raise ArtifactError(
+            f"{where}: graph: expected one to run in torch, got a model without; run its programs "
+            "with tvm_equi.deploy.load"
+        )
     if any(not target.is_gpu for target in content.targets):
         best_cpu_target(where, content.targets)  # before anything is made of the graph
     try:

@@ -1,4 +1,4 @@
-"""Artifacts that versions before 0.2 wrote: a folder with files, schema 1.
+"""Artifacts that versions before model files wrote: a folder with files, schema 1.
 
 In: a folder. Out: a graph, parameters, and what was compiled, as a model file has them; every file
 was checked. Folders are read for as long as there are any, and no longer written.

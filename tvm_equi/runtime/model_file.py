@@ -159,9 +159,11 @@ def read_content(container: Container) -> Content:
         manifest.derivatives,
         manifest.targets,
         tuple(
-            CompiledKernel(entry.key, entry.dtype, target, library(name))
+            CompiledKernel(
+                entry.key, entry.dtype, target.name, library(entry.libraries[target.name])
+            )
+            for target in manifest.targets
             for entry in manifest.kernels
-            for target, name in entry.libraries.items()
         ),
         tuple(entry.plan for entry in manifest.plans),
         tuple(_program(entry, library) for entry in manifest.programs),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from tvm_equi.algebra.products import linear_kernel
 from tvm_equi.errors import UnsupportedError
@@ -48,13 +49,14 @@ _KNOWN: Recent[Elements | None] = Recent()
 def elements_of(attributes: torch.Tensor) -> Elements | None:
     """The rows of each element; None where attributes are not one-hot, or need a gradient.
 
-    torch.compile, which knows no values, gets None too.
+    torch.compile and `tvm_equi.export`, which know no values, get None too.
 
     Args:
         attributes: [rows, elements].
     """
     if (
         torch.compiler.is_compiling()
+        or isinstance(attributes, FakeTensor)
         or attributes.requires_grad
         or attributes.dim() != 2
         or not attributes.numel()

@@ -1,0 +1,67 @@
+"""The demo's potential as a model file, and e3nn's energies and forces to compare it with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from tvm_equi.demo.model import ReferenceModel, Settings, graph_parameters, interaction_graph
+from tvm_equi.demo.run import make_reference
+from tvm_equi.demo.structures import Structure
+from tvm_equi.export.capture import capture_graph
+from tvm_equi.graph import DEFAULT_PIPELINE
+from tvm_equi.graph.types import DType
+from tvm_equi.nn.graph_module import GraphModule
+from tvm_equi.relax.program import build_program
+from tvm_equi.runtime.compiled import CompiledProgram, Library
+from tvm_equi.runtime.model_file import Content, described, save_model
+
+SMALL = Settings(num_channels=16, num_layers=2, max_degree=2, feature_degree=1, avg_neighbours=6.0)
+
+
+def write_demo(
+    path: Path, dtype: DType, targets: Sequence[str], settings: Settings = SMALL
+) -> ReferenceModel:
+    """Writes the model; the program gives "energy" and "gradient", which is minus the forces.
+
+    Args:
+        path: of the file.
+        dtype: of its values.
+        targets: CPUs to compile for.
+        settings: of the model.
+
+    Returns:
+        The model with e3nn, in float64.
+    """
+    reference = make_reference(settings)
+    graph = DEFAULT_PIPELINE(interaction_graph(settings, dtype))
+    module = GraphModule(graph, graph_parameters(reference, graph))
+    captured = capture_graph(module, {"gradient": ("energy", "positions")})
+    program = build_program(captured, targets)
+    libraries = {target: Library.of(data) for target, data in program.libraries.items()}
+    kernels = {
+        target: tuple(Library.of(path.read_bytes()) for path in paths)
+        for target, paths in program.kernels.items()
+    }
+    names = tuple(program.parameters)
+    compiled = CompiledProgram("main", program.inputs, program.outputs, names, libraries, kernels)
+    content = Content(
+        dtype,
+        1,
+        tuple(described(target) for target in targets),
+        programs=(compiled,),
+        parameters=program.parameters,
+    )
+    save_model(path, content)
+    return reference
+
+
+def eager(reference: ReferenceModel, structure: Structure) -> tuple[torch.Tensor, torch.Tensor]:
+    """Energy and forces with e3nn, in float64."""
+    inputs: Mapping[str, torch.Tensor] = structure.to(torch.float64).inputs()
+    positions = inputs["positions"].clone().requires_grad_()
+    energy = reference(**{**inputs, "positions": positions})
+    (gradient,) = torch.autograd.grad(energy.sum(), positions)
+    return energy.detach(), -gradient

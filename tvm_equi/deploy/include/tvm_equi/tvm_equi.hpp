@@ -1,0 +1,4 @@
+// Everything: #include <tvm_equi/tvm_equi.hpp>
+#pragma once
+
+#include "model.hpp"

@@ -1,0 +1,1 @@
+"""Whole programs through TVM's Relax."""

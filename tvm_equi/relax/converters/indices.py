@@ -1,0 +1,232 @@
+"""Operators that read or add by index. Every index is checked first, once for each range.
+
+In: tensors and int64 or int32 indices. Out: steps that take a checked copy of the index. Indices
+that are constants were checked when they were made and are compiled in. Refused: masks, and, when a
+program runs, negative numbers: they do not count from the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import torch
+from torch.fx import Node
+from tvm import relax, te, tirx
+
+from tvm_equi.errors import UnsupportedError
+from tvm_equi.relax.converters.layout import broadcast, reshaped
+from tvm_equi.relax.converters.table import converts
+from tvm_equi.relax.indices import check_range, sum_rows
+from tvm_equi.relax.sizes import constant
+from tvm_equi.relax.steps import Expr, Steps
+
+
+def _product(sizes: Sequence[Expr]) -> Expr:
+    return reduce(lambda left, right: left * right, sizes, constant(1))
+
+
+def _name(node: Any) -> str:
+    """The name of the input that an index comes from, or else that of the step."""
+    source = node
+    while isinstance(source, Node) and source.op != "placeholder" and source.all_input_nodes:
+        source = source.all_input_nodes[0]
+    return str(source if isinstance(source, Node) and source.op == "placeholder" else node)
+
+
+def checked(steps: Steps, index: Expr, node: Any, size: Expr) -> Expr:
+    """An index as int64, none of whose numbers is below zero or not below a size.
+
+    Args:
+        steps: so far.
+        index: to check.
+        node: that gives it.
+        size: of the axis that it reads.
+
+    Raises:
+        UnsupportedError: a mask.
+    """
+    dtype = str(index.ty.dtype)
+    if dtype not in ("int64", "int32"):
+        raise UnsupportedError(f"expected an index of int64, got {dtype}; masks have no fixed size")
+    key = (node, str(size))
+    if key not in steps.checked:
+        shape = list(index.ty.shape.values)
+        flat = index if len(shape) == 1 else reshaped(steps, index, [_product(shape)])
+        function = check_range(_name(node), dtype)
+        target = steps.builder.add_func(function, "check_range")
+        kind = relax.TensorType([_product(shape)], "int64")
+        found = steps.emit(relax.call_tir(target, [flat, size], kind))
+        steps.checked[key] = found if len(shape) == 1 else reshaped(steps, found, shape)
+    return steps.checked[key]
+
+
+@converts("aten.index_select.default")
+def index_select(steps: Steps, x: Expr, dim: int, index: Expr) -> Expr:
+    """Places of an axis by index."""
+    axis = dim % x.ty.ndim
+    index = checked(steps, index, steps.node.args[2], x.ty.shape.values[axis])
+    return _read(steps, x, [index], axis)
+
+
+@converts("aten.embedding.default")
+def embedding(steps: Steps, weight: Expr, index: Expr, *_: Any) -> Expr:
+    """Rows by index."""
+    index = checked(steps, index, steps.node.args[1], weight.ty.shape.values[0])
+    return _read(steps, weight, [index], 0)
+
+
+@converts("aten.gather.default")
+def gather(steps: Steps, x: Expr, dim: int, index: Expr, **_: Any) -> Expr:
+    """For each place, a number of the same place but along one axis."""
+    axis = dim % x.ty.ndim
+    index = checked(steps, index, steps.node.args[2], x.ty.shape.values[axis])
+    return steps.emit(relax.op.gather_elements(x, index, axis))
+
+
+@converts("aten.index.Tensor")
+def index_tensor(steps: Steps, x: Expr, indices: Sequence[Expr | None]) -> Expr:
+    """Places by one index, or by several of axes side by side, which broadcast.
+
+    Raises:
+        UnsupportedError: indices of axes that are apart.
+    """
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    if axes != list(range(axes[0], axes[-1] + 1)):
+        raise UnsupportedError("expected indices of axes side by side")
+    nodes = steps.node.args[1]
+    found = [
+        checked(steps, indices[axis], nodes[axis], x.ty.shape.values[axis])
+        for axis in axes
+    ]
+    return _read(steps, x, found, axes[0])
+
+
+def _read(steps: Steps, x: Expr, indices: Sequence[Expr], first: int) -> Expr:
+    """Places of some axes, from the first on, by indices that broadcast, and are checked."""
+    shape, num, rank = steps.shape, len(indices), x.ty.ndim
+    num_places = len(shape) - (rank - num)
+
+    def read(source: Any, *places: Any) -> Any:
+        def at(*point: Any) -> Any:
+            middle = point[first : first + num_places]
+            chosen = [place(*_broadcast(place, middle)) for place in places]
+            return source(*point[:first], *chosen, *point[first + num_places :])
+
+        return te.compute(shape, at, name="take")
+
+    return steps.emit_te(read, x, *indices, name="take")
+
+
+def _broadcast(tensor: Any, point: Sequence[Any]) -> list[Any]:
+    """Where a tensor that broadcasts is read."""
+    own = point[len(point) - len(tensor.shape) :]
+    return [
+        0 if isinstance(size, tirx.IntImm) and size.value == 1 else place
+        for size, place in zip(tensor.shape, own, strict=True)
+    ]
+
+
+def _sum_rows(steps: Steps, x: Expr, index: Expr, values: Expr) -> Expr:
+    """x with rows of values added to its rows, by an index that is checked."""
+    shape = list(x.ty.shape.values)
+    leading = 1 + steps.result.dim() - len(shape)  # axes that the index counts
+    columns = steps.result.shape[leading:].numel()
+    if not isinstance(columns, int):
+        raise UnsupportedError(f"expected rows of a fixed size, got {columns}")
+    rows = reshaped(steps, values, [index.ty.shape.values[0], constant(columns)])
+    target = steps.builder.add_func(sum_rows(steps.dtype, columns), "sum_rows")
+    kind = relax.TensorType([shape[0], constant(columns)], steps.dtype)
+    sums = reshaped(steps, steps.emit(relax.call_tir(target, [index, rows], kind)), shape)
+    return sums if _is_zero(steps.node.args[0]) else steps.emit(relax.op.add(x, sums))
+
+
+def _is_zero(node: Any) -> bool:
+    """Whether a step gives zeros."""
+    name, args = str(node.target), node.args
+    is_full = name in ("aten.full.default", "aten.full_like.default", "aten.new_full.default")
+    return (is_full and args[1] == 0) or ".zeros" in name or ".new_zeros" in name
+
+
+@converts("aten.index_add.default")
+def index_add(
+    steps: Steps, x: Expr, dim: int, index: Expr, source: Expr, *, alpha: Any = 1
+) -> Expr:
+    """Rows added by index.
+
+    Raises:
+        UnsupportedError: another axis than the first.
+    """
+    if dim % x.ty.ndim:
+        raise UnsupportedError(f"expected axis 0, got {dim}")
+    if alpha != 1:
+        source = steps.emit(relax.op.multiply(source, relax.const(alpha, steps.dtype)))
+    index = checked(steps, index, steps.node.args[2], x.ty.shape.values[0])
+    return _sum_rows(steps, x, index, source)
+
+
+@converts("aten.index_put.default")
+def index_put(
+    steps: Steps, x: Expr, indices: Sequence[Expr | None], source: Expr, accumulate: bool = False
+) -> Expr:
+    """Rows added by an index of the first axis, or by indices of the first axes.
+
+    Raises:
+        UnsupportedError: indices of other axes, or rows that are replaced.
+    """
+    if any(index is None for index in indices) or not accumulate:
+        raise UnsupportedError("expected indices of the first axes, and accumulate=True")
+    sizes, flat, rows = list(x.ty.shape.values), None, constant(1)
+    for index, node, size in zip(indices, steps.node.args[1], sizes, strict=False):
+        own = checked(steps, index, node, size)
+        flat = own if flat is None else _combined(steps, flat, own, size)
+        rows = rows * size
+    shape = [*flat.ty.shape.values, *sizes[len(indices) :]]
+    values = broadcast(steps, source, shape)
+    if flat.ty.ndim != 1:
+        flat = reshaped(steps, flat, [_product(list(flat.ty.shape.values))])
+    if len(indices) == 1:
+        return _sum_rows(steps, x, flat, values)
+    sums = _sum_rows(steps, reshaped(steps, x, [rows, *sizes[len(indices) :]]), flat, values)
+    return reshaped(steps, sums, sizes)
+
+
+def _combined(steps: Steps, first: Expr, second: Expr, size: Expr) -> Expr:
+    """The index of two axes as one of the axis that both make."""
+    scaled = steps.emit_te(
+        lambda tensor: te.compute(tensor.shape, lambda *at: tensor(*at) * size), first, name="scale"
+    )
+    return steps.emit(relax.op.add(scaled, second))
+
+
+@converts("aten.scatter_add.default")
+def scatter_add(steps: Steps, x: Expr, dim: int, index: Expr, source: Expr) -> Expr:
+    """Numbers added by index, where the index is the same along all other axes.
+
+    Raises:
+        UnsupportedError: another axis than the first, or an index that differs along rows.
+    """
+    rows = _expanded(steps.node.args[2])
+    if dim % x.ty.ndim or rows is None:
+        raise UnsupportedError("expected axis 0, and an index that is one number for each row")
+    given = steps.values[rows]
+    flat = given if given.ty.ndim == 1 else reshaped(steps, given, [given.ty.shape.values[0]])
+    index = checked(steps, flat, rows, x.ty.shape.values[0])
+    return _sum_rows(steps, x, index, source)
+
+
+def _expanded(node: Any) -> Any:
+    """The step that gives one number for each row, of which a step makes whole rows; or None."""
+    value = node.meta["val"]
+    while isinstance(node, Node):
+        shape = node.meta["val"].shape
+        if all(isinstance(size, int) and size == 1 for size in shape[1:]):
+            return node if node.meta["val"].shape[0] == value.shape[0] else None
+        is_known = str(node.target) in ("aten.expand.default", "aten.clone.default")
+        if not is_known or not isinstance(node.args[0], Node):
+            return None
+        node = node.args[0]
+        if isinstance(node.meta["val"], torch.Tensor) and not node.meta["val"].dim():
+            return None
+    return None

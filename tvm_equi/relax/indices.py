@@ -1,0 +1,120 @@
+"""TensorIR of steps by index: checks of ranges, and sums of rows with the same index.
+
+In: shapes and dtypes. Out: PrimFuncs. An index is checked before any other step reads it: each
+step that gathers or adds by index takes the checked copy. A number out of range is an error of the
+function `INDEX_ERROR` in tvm_ffi's registry, which whoever loads a program registers
+(`deploy/` does, and `import tvm_equi.relax`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+INDEX_ERROR = "tvm_equi.index_error"
+"""A function of (what: str, count: int, index: int), which raises."""
+
+OPAQUE = 8
+"""TVM's pattern of functions that are fused with nothing."""
+
+PARALLEL_COLUMNS = 32
+"""Sums of rows of at least so many columns run in parallel, each task over some columns."""
+
+
+SCHEDULED = "tvm_equi.is_scheduled"
+"""Attribute of functions whose loops are as they should be."""
+
+
+@contextmanager
+def function(name: str) -> Iterator[Any]:
+    """Builds a function that is fused with nothing; gives the builder.
+
+    Args:
+        name: of the function.
+    """
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name(name)
+        T.func_attr({"tirx.noalias": True, "op_pattern": OPAQUE, SCHEDULED: True})
+        yield builder
+
+
+@contextmanager
+def body() -> Iterator[None]:
+    """The outermost block, in which TVM looks for what a function does."""
+    with T.sblock("root"):
+        T.reads()
+        T.writes()
+        yield
+
+
+def finished(builder: Any) -> Any:
+    """The function that has been built, of no name of its own.
+
+    Args:
+        builder: of the function.
+    """
+    return builder.get().without_attr("global_symbol")
+
+
+def refuse(what: str, count: Any, index: Any) -> None:
+    """Raises the error of an index.
+
+    Args:
+        what: name of the index.
+        count: numbers from 0 to below this are good.
+        index: the number that is not.
+    """
+    T.evaluate(tirx.call_packed(INDEX_ERROR, what, count, index))
+
+
+def check_range(what: str, dtype: str) -> Any:
+    """A function of (index [n], count, result int64 [n]): the index, checked.
+
+    Args:
+        what: name of the index.
+        dtype: of the index.
+    """
+    with function("check_range") as builder:
+        given, count = T.arg("index", T.handle()), T.arg("count", T.int64())
+        result = T.arg("result", T.handle())
+        num = tirx.Var("num", "int64")
+        index = T.match_buffer(given, (num,), dtype)
+        out = T.match_buffer(result, (num,), "int64")
+        with body(), T.serial(0, num) as i:
+            value = index[i].astype("int64")
+            with T.If(tirx.any(value < 0, value >= count)), T.Then():
+                refuse(what, count, value)
+            T.buffer_store(out, value, [i])
+    return finished(builder)
+
+
+def sum_rows(dtype: str, columns: int) -> Any:
+    """A function of (index [n], values [n, columns], sums [m, columns]), the index checked.
+
+    Args:
+        dtype: of the values.
+        columns: of a row.
+    """
+    with function("sum_rows") as builder:
+        handles = [T.arg(name, T.handle()) for name in ("index", "values", "sums")]
+        num, rows = tirx.Var("num", "int64"), tirx.Var("rows", "int64")
+        index = T.match_buffer(handles[0], (num,), "int64")
+        values = T.match_buffer(handles[1], (num, columns), dtype)
+        sums = T.match_buffer(handles[2], (rows, columns), dtype)
+        tasks = -(-columns // PARALLEL_COLUMNS) if columns >= 2 * PARALLEL_COLUMNS else 1
+        width = -(-columns // tasks)
+        loop = T.parallel if tasks > 1 else T.serial
+        with body(), loop(0, tasks) as task:
+            size = tirx.min(columns - task * width, width) if tasks > 1 else width
+            with T.serial(0, rows) as row, T.serial(0, size) as column:
+                T.buffer_store(sums, tirx.const(0, dtype), [row, task * width + column])
+            with T.serial(0, num) as i, T.serial(0, size) as column:
+                place = task * width + column
+                found = sums[index[i], place] + values[i, place]
+                T.buffer_store(sums, found, [index[i], place])
+    return finished(builder)
