@@ -96,6 +96,31 @@ def test_a_kernel_that_is_linear_can_be_transposed() -> None:
         jax.linear_transpose(lambda x, y: run(plan, [x, y, w])[0], x, y)(out)
 
 
+def test_control_flow() -> None:
+    plan = product(u=4).plan()
+    x, y, w = values(plan, {"row": 3})
+
+    def step(x: jax.Array) -> jax.Array:
+        return jnp.tanh(run(plan, [x, y, w])[0][:, :12])
+
+    def unrolled(x: jax.Array) -> jax.Array:
+        return step(step(step(x))).sum()
+
+    def scanned(x: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda x, _: (step(x), None), x, None, length=3)[0].sum()
+
+    def repeated(x: jax.Array) -> jax.Array:
+        return jax.lax.while_loop(
+            lambda state: state[0] < 3, lambda state: (state[0] + 1, step(state[1])), (0, x)
+        )[1].sum()
+
+    ones = jnp.ones_like(x)
+    for function in (scanned, jax.checkpoint(unrolled)):
+        np.testing.assert_allclose(jax.grad(function)(x), jax.grad(unrolled)(x), atol=1e-14)
+    wanted = jax.jvp(unrolled, (x,), (ones,))[1]
+    np.testing.assert_allclose(jax.jvp(repeated, (x,), (ones,))[1], wanted, atol=1e-14)
+
+
 def test_no_rows_give_zeros() -> None:
     plan = linear().plan()
     gradient = derivative_plan(plan, (0, 1), (0,))

@@ -33,7 +33,7 @@ def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(packages, "version", nothing)
-    message = r"expected jax 0.8 or newer, got none; pip install 'tvm_equi\[jax\]'"
+    message = r"expected jax 0.9.1 or newer, got none; pip install 'tvm_equi\[jax\]'"
     with pytest.raises(MissingPackageError, match=message):
         check_packages()
 
@@ -41,7 +41,7 @@ def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_package_that_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "version", lambda name: "0.7.2")
     with pytest.raises(
-        ImportError, match=r"expected jax 0.8 or newer, got 0.7.2; pip install --up"
+        ImportError, match=r"expected jax 0.9.1 or newer, got 0.7.2; pip install --up"
     ):
         check_packages()
 
