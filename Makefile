@@ -4,7 +4,7 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all test-gpu-schedules test-mace test-nequip test-models-all test-deploy fuzz lint bench bench-models clean
+.PHONY: demo test test-all test-gpu-schedules test-mace test-nequip test-models-all test-deploy fuzz fuzz-cpp lint bench bench-models clean
 
 demo: .venv/.installed
 	$(BIN)/tvm-equi demo
@@ -44,6 +44,10 @@ test-models-all: .venv-mace/.installed .venv-nequip/.installed
 FUZZ_SECONDS ?= 3600
 fuzz: .venv/.installed
 	$(BIN)/python -m tests.deploy.fuzz --seconds $(FUZZ_SECONDS)
+
+# The same for the reader in C++, under the sanitizers.
+fuzz-cpp: .venv/.installed
+	TVM_EQUI_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -m deploy tests/deploy_runtimes/test_cpp_reader.py -k crash
 
 lint: .venv/.installed
 	$(BIN)/ruff check

@@ -2,11 +2,12 @@
 //
 //   energy MODEL.pt2 STRUCTURE.txt
 //
-// The structure: a line with the number of atoms and the lengths of the periodic box (0 for none), then
-// a line `symbol x y z` for each atom, in angstrom.
+// The structure: a line with the number of atoms and the lengths of the periodic box (0 for none),
+// then a line `symbol x y z` for each atom, in angstrom.
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -38,8 +39,8 @@ Structure read(const std::string& path) {
     structure.species.push_back(found - kSpecies.begin());
     structure.positions.push_back(r);
   }
-  TORCH_CHECK(num_atoms > 0 && structure.positions.size() == num_atoms, path, ": expected ", num_atoms,
-              " atoms, got ", structure.positions.size());
+  TORCH_CHECK(num_atoms > 0 && structure.positions.size() == num_atoms, path, ": expected ",
+              num_atoms, " atoms, got ", structure.positions.size());
   return structure;
 }
 
@@ -100,8 +101,9 @@ int main(int argc, char** argv) try {
   const torch::Tensor forces = -outputs[1];  // the second output is the gradient to the positions
   for (int64_t i = 0; i < forces.size(0); ++i) {
     const auto f = forces[i].contiguous();
-    std::printf("force %s %.12g %.12g %.12g\n", kSpecies[size_t(structure.species[size_t(i)])].c_str(),
-                f[0].item<double>(), f[1].item<double>(), f[2].item<double>());
+    std::printf("force %s %.12g %.12g %.12g\n",
+                kSpecies[size_t(structure.species[size_t(i)])].c_str(), f[0].item<double>(),
+                f[1].item<double>(), f[2].item<double>());
   }
   return 0;
 } catch (const c10::Error& error) {

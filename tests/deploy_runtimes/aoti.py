@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from tvm_equi.graph import DEFAULT_PIPELINE
 from tvm_equi.nn.graph_module import GraphModule
 
 ROOT = Path(__file__).parent.parent.parent
+# Of the page.
 SMALL = Settings(
     num_channels=4, num_layers=2, max_degree=2, feature_degree=1, num_basis=4, num_hidden=8
 )
@@ -43,8 +45,32 @@ def torch_ops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return once(tmp_path_factory, "torch_ops", build_torch_ops)
 
 
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the commands of docs/deploy_pt2.md ran: model.pt2, ops/, build/energy."""
+    return once(tmp_path_factory, "page", _follow_page)
+
+
+def _follow_page(folder: Path) -> None:
+    text = (ROOT / "docs" / "deploy_pt2.md").read_text(encoding="utf-8")
+    (export, *_), (commands,) = (
+        re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) for language in ("python", "sh")
+    )
+    assert export.startswith("# export_model.py\n")
+    (folder / "export_model.py").write_text(export)
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", commands],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PATH": tools, "PYTHONPATH": str(ROOT), "TVM_EQUI": str(ROOT)},
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert done.stdout.splitlines()[-4].startswith("energy "), done.stdout
+
+
 def reference() -> ReferenceModel:
-    """The potential with e3nn, in float64."""
+    """The page's potential with e3nn, in float64."""
     torch.manual_seed(0)
     return ReferenceModel(SMALL).double()
 

@@ -65,6 +65,20 @@ def write_demo(
     return reference
 
 
+def shared_demo(folder: Path, dtype: DType) -> Path:
+    """The model as C++ tests use it, for x86-64-v3; made once for all workers of a test run.
+
+    Args:
+        folder: that the workers share.
+        dtype: of its values.
+    """
+    path = folder / f"demo_{dtype}.tvmeq"
+    with filelock.FileLock(f"{path}.lock"):
+        if not path.exists():
+            write_demo(path, dtype, ["x86-64-v3"], gradient="d_positions")
+    return path
+
+
 def eager(reference: ReferenceModel, structure: Structure) -> tuple[torch.Tensor, torch.Tensor]:
     """Energy and forces with e3nn, in float64."""
     inputs: Mapping[str, torch.Tensor] = structure.to(torch.float64).inputs()

@@ -5,7 +5,6 @@ The same model as an exported program in a fresh process of Python.
 
 from __future__ import annotations
 
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -18,14 +17,13 @@ from tests.deploy_runtimes.aoti import (
     SMALL,
     captured,
     clean_environment,
-    once,
+    page,
     reference,
     run,
     run_python,
-    torch_ops,
 )
 from tvm_equi.demo.structures import Structure, structure_of
-from tvm_equi.export.pt2 import KERNELS, package_plans, pt2
+from tvm_equi.export.pt2 import KERNELS, package_plans
 
 pytestmark = pytest.mark.deploy
 
@@ -33,27 +31,18 @@ TOLERANCE = 1e-10
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = once(tmp_path_factory, "package", lambda to: pt2(captured(), to / "model.pt2"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return page(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def package(folder: Path) -> Path:
     return folder / "model.pt2"
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example, built."""
-    ops = torch_ops(tmp_path_factory)
-
-    def build(folder: Path) -> None:
-        prefix = f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path};{ops}"
-        source = str(ROOT / "examples" / "cpp_aoti")
-        for command in (
-            ["cmake", "-S", source, "-B", str(folder), prefix],
-            ["cmake", "--build", str(folder)],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True)
-            assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-
-    return once(tmp_path_factory, "aoti_example", build) / "energy"
+def program(folder: Path) -> Path:
+    return folder / "build" / "energy"
 
 
 def write_structure(path: Path) -> Structure:
@@ -120,8 +109,8 @@ def test_errors_of_the_program(package: Path, program: Path, tmp_path: Path) -> 
     assert with_kernels.returncode == 0, with_kernels.stderr
 
 
-def test_package_in_a_fresh_python(package: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    library = torch_ops(tmp_path_factory) / "lib" / "libtvm_equi_torch.so"
+def test_package_in_a_fresh_python(folder: Path, package: Path) -> None:
+    library = folder / "ops" / "lib" / "libtvm_equi_torch.so"
     code = """
 import sys, torch
 torch.ops.load_library(sys.argv[1])

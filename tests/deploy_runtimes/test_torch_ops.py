@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.deploy_runtimes.aoti import run_python, torch_ops
+from tests.deploy_runtimes.aoti import page, run_python
 from tests.kernels import product
 from tvm_equi.algebra.convolution import convolution_kernel
 from tvm_equi.algebra.products import linear_kernel
@@ -54,6 +54,17 @@ for case in cases["operators"]:
 for edges, nodes, side, wanted in cases["orders"]:
     for found, one in zip(ops.sort_edges(edges, side, *nodes), wanted, strict=True):
         assert torch.equal(found, one), (edges.shape, nodes, side, found, one)
+
+# The memory of large results serves again, and never while it is in use.
+large = max(cases["operators"], key=lambda case: case["outputs"][0].nbytes)
+assert large["outputs"][0].nbytes > 1 << 20
+first = call(large, large["inputs"])[0]
+place, kept = first.data_ptr(), first.clone()
+second = call(large, large["inputs"])[0]
+assert second.data_ptr() != place and torch.equal(first, kept)
+del first
+third = call(large, large["inputs"])[0]
+assert third.data_ptr() == place and torch.equal(third, kept) and torch.equal(second, kept)
 
 # Several threads at once, each with loops of several threads.
 failed = []
@@ -158,7 +169,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(torch_ops(tmp_path_factory) / "lib" / "libtvm_equi_torch.so")
+    return str(page(tmp_path_factory) / "ops" / "lib" / "libtvm_equi_torch.so")
 
 
 def test_values_gradients_and_threads(library: str, cases: tuple[Path, Path]) -> None:

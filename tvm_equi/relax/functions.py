@@ -97,7 +97,7 @@ def exponential(x: Expr, dtype: str) -> Expr:
     whole = power.astype("int32")
     half = tirx.shift_right(whole, tirx.const(1, "int32"))
     value = value * _power_of_two(half, form, dtype) * _power_of_two(whole - half, form, dtype)
-    value = tirx.Select(given != given, given, value)
+    value = tirx.Select(tirx.isnan(given), given, value)
     bound = inside - power * number(form.log2[0]) - power * number(form.log2[1])
     for variable, meaning in (
         (rest, bound),

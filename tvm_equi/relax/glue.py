@@ -92,7 +92,7 @@ def _by_size(serial: Any, parallel: Any) -> Any:
     sizes = [
         reduce(lambda left, right: left * right, list(param.shape), constant(1))
         for param in serial.params
-        if isinstance(param, tirx.Buffer)
+        if hasattr(param, "shape")  # a tensor, not a number
     ]
     total = reduce(lambda left, right: tirx.max(left, right), sizes)
     root = serial.body.block

@@ -8,7 +8,7 @@ function `INDEX_ERROR` in tvm_ffi's registry, which whoever loads a program regi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -104,6 +104,29 @@ def check_range(what: str, dtype: str) -> Any:
             with T.If(tirx.any(value < 0, value >= count)), T.Then():
                 refuse(what, count, value)
             T.buffer_store(out, value, [i])
+    return finished(builder)
+
+
+def compact(dtype: str, shape: Sequence[int | None]) -> Any:
+    """A function of (tensor, result): a copy without strides.
+
+    TVM's functions refuse a tensor [2, 0] with the strides that torch and numpy give it.
+
+    Args:
+        dtype: of the numbers.
+        shape: None where a size may change.
+    """
+    with function("compact") as builder:
+        handles = [T.arg(name, T.handle()) for name in ("tensor", "result")]
+        sizes = [
+            tirx.Var(f"size_{axis}", "int64") if size is None else size
+            for axis, size in enumerate(shape)
+        ]
+        strides = [tirx.Var(f"stride_{axis}", "int64") for axis in range(len(sizes))]
+        source = T.match_buffer(handles[0], sizes, dtype, strides=strides, align=1)
+        target = match(handles[1], tuple(sizes), dtype)
+        with body(), T.grid(*sizes) as place:
+            T.buffer_store(target, source[tuple(place)], list(place))
     return finished(builder)
 
 

@@ -18,12 +18,14 @@ from typing import Any
 
 import torch
 from torch.fx import Node
-from tvm import relax
+from tvm import relax, tirx
+from tvm.sym import Analyzer
 
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.export.capture import Captured
 from tvm_equi.relax.constants import ANONYMOUS, find_constants
 from tvm_equi.relax.converters import CONVERTERS
+from tvm_equi.relax.indices import compact
 from tvm_equi.relax.sizes import Sizes
 from tvm_equi.relax.steps import Steps
 
@@ -78,6 +80,8 @@ def translate(captured: Captured, *, folds: bool = True) -> Translated:
         steps.values[node] = variable
     with steps.builder.function(MAIN, variables):
         with steps.builder.dataflow():
+            for node in inputs:
+                steps.values[node] = _compacted(steps, steps.values[node])
             for node in graph.nodes:
                 if node.op == "call_function" and node not in constants.steps:
                     _convert(steps, node)
@@ -108,6 +112,17 @@ def _variable(name: str, shape: Any, dtype: torch.dtype, sizes: Sizes) -> Any:
     return relax.Var(name, relax.TensorType(sizes.shape(list(shape)), _dtype(dtype)))
 
 
+def _compacted(steps: Steps, value: Any) -> Any:
+    """An input, copied where it may have strides of another kind than TVM takes."""
+    shape = list(value.ty.shape.values)
+    if all(isinstance(size, tirx.IntImm) for size in shape[1:]):
+        return value
+    sizes = [int(size.value) if isinstance(size, tirx.IntImm) else None for size in shape]
+    dtype = str(value.ty.dtype)
+    target = steps.builder.add_func(compact(dtype, sizes), "compact")
+    return steps.emit(relax.call_tir(target, [value], value.ty))
+
+
 def _convert(steps: Steps, node: Node) -> None:
     """Adds a step.
 
@@ -128,9 +143,30 @@ def _convert(steps: Steps, node: Node) -> None:
     args = torch.fx.node.map_arg(node.args, lambda source: steps.values[source])
     kwargs = torch.fx.node.map_arg(node.kwargs, lambda source: steps.values[source])
     try:
-        steps.values[node] = converter(steps, *args, **kwargs)
+        found = converter(steps, *args, **kwargs)
     except UnsupportedError as error:
         raise UnsupportedError(f"relax: {name}: {error}{_at(node)}") from error
+    if isinstance(value, torch.Tensor):
+        found = _shaped(steps, found, steps.shape)
+    steps.values[node] = found
+
+
+def _shaped(steps: Steps, value: Any, shape: list[Any]) -> Any:
+    """A value whose shape is known to be torch's, for the steps that broadcast it."""
+    own = value.ty.shape
+    analyzer = Analyzer()
+    is_known = (
+        isinstance(own, relax.ShapeExpr)
+        and len(own.values) == len(shape)
+        and all(
+            analyzer.can_prove_equal(size, other)
+            for size, other in zip(own.values, shape, strict=True)
+        )
+    )
+    if is_known:
+        return value
+    kind = relax.TensorType(shape, str(value.ty.dtype))
+    return steps.builder.match_cast(value, kind)
 
 
 def _at(node: Node) -> str:

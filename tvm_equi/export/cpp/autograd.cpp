@@ -47,7 +47,8 @@ std::vector<int64_t> up_to(size_t count) {
 /// it serves where the exact one is missing, with zeros for gradients that are not there.
 std::vector<at::Tensor> derivative(const std::string& plan, at::TensorList inputs,
                                    at::TensorList topology, const std::vector<int64_t>& wrt,
-                                   const variable_list& grads, const std::vector<at::Tensor>& zeros) {
+                                   const variable_list& grads,
+                                   const std::vector<at::Tensor>& zeros) {
   const char* operation = topology.empty() ? "run" : "convolve";
   const DType dtype = common_dtype(operation, inputs);
   std::vector<int64_t> given;
@@ -110,9 +111,9 @@ struct Operator : public torch::autograd::Function<Operator> {
     const auto is_given = [](const at::Tensor& grad) { return grad.defined(); };
     if (wrt.empty() || std::none_of(grads.begin(), grads.end(), is_given)) return results;
     const at::TensorList all(tensors);
-    const std::vector<at::Tensor> found =
-        derivative(context->saved_data["plan"].toStringRef(), all.slice(0, num_inputs),
-                   all.slice(num_inputs), wrt, grads, context->saved_data["zeros"].toTensorVector());
+    const std::vector<at::Tensor> found = derivative(
+        context->saved_data["plan"].toStringRef(), all.slice(0, num_inputs), all.slice(num_inputs),
+        wrt, grads, context->saved_data["zeros"].toTensorVector());
     for (size_t i = 0; i < wrt.size(); ++i) results[size_t(wrt[i])] = found[i];
     return results;
   }
@@ -120,7 +121,8 @@ struct Operator : public torch::autograd::Function<Operator> {
 
 bool needs_gradient(at::TensorList inputs) {
   return at::GradMode::is_enabled() &&
-         std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor& t) { return t.requires_grad(); });
+         std::any_of(inputs.begin(), inputs.end(),
+                     [](const at::Tensor& t) { return t.requires_grad(); });
 }
 
 std::vector<at::Tensor> differentiable(at::TensorList inputs, at::TensorList topology,

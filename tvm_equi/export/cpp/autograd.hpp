@@ -1,4 +1,5 @@
-// The operators in sight of autograd: their derivatives are the same operators on derivatives' plans.
+// The operators in sight of autograd: their derivatives are the same operators on derivatives'
+// plans.
 #pragma once
 
 #include <ATen/core/Tensor.h>

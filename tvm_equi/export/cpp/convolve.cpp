@@ -3,6 +3,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "cpu.hpp"
+#include "pool.hpp"
 
 namespace tvm_equi::torch_ops {
 
@@ -35,7 +36,8 @@ Order order_of(at::TensorList tensors, int64_t num_edges) {
   }
   bool fits = order[3].dim() == 1 && order[3].size(0) > 0 && order[4].dim() == 2 &&
               order[4].size(0) == 2 && order[4].size(1) > 1;
-  for (size_t i = 0; i < 3; ++i) fits = fits && order[i].dim() == 1 && order[i].size(0) == num_edges;
+  for (size_t i = 0; i < 3; ++i)
+    fits = fits && order[i].dim() == 1 && order[i].size(0) == num_edges;
   TORCH_CHECK_VALUE(fits,
                     "tvm_equi::convolve: topology: expected the tensors that tvm_equi::sort_edges "
                     "gives, got other shapes");
@@ -65,8 +67,9 @@ void check_inputs(const Plan& plan, at::TensorList inputs, const Topology& topol
                     plan.inputs.size(), " tensors, got ", inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     const std::vector<int64_t> wanted = shape_of(plan.inputs[i], topology);
-    TORCH_CHECK_VALUE(inputs[i].sizes() == at::IntArrayRef(wanted), "tvm_equi::convolve: inputs[", i,
-                      "]: expected shape ", at::IntArrayRef(wanted), ", got ", inputs[i].sizes());
+    TORCH_CHECK_VALUE(inputs[i].sizes() == at::IntArrayRef(wanted), "tvm_equi::convolve: inputs[",
+                      i, "]: expected shape ", at::IntArrayRef(wanted), ", got ",
+                      inputs[i].sizes());
   }
 }
 
@@ -79,12 +82,13 @@ void run_pass(const Plan& plan, const Pass& pass, const std::vector<at::Tensor>&
   std::vector<at::Tensor> tensors = given;
   for (int64_t number : pass.outputs) {
     const Operand& value = plan.outputs[size_t(number)];
-    tensors.push_back(value.rows == Rows::shared ? at::empty({num_tasks, value.columns}, options)
-                                                 : at::empty(shape_of(value, topology), options));
+    tensors.push_back(value.rows == Rows::shared ? new_result({num_tasks, value.columns}, options)
+                                                 : new_result(shape_of(value, topology), options));
   }
   int64_t elements = 0;
   for (const at::Tensor& tensor : tensors) elements += tensor.numel();
-  for (int64_t number : pass.copied) tensors.push_back(at::empty(given[size_t(number)].sizes(), options));
+  for (int64_t number : pass.copied)
+    tensors.push_back(new_result(given[size_t(number)].sizes(), options));
   for (int64_t columns : pass.summed) tensors.push_back(at::empty({num_tasks, columns}, options));
   tensors.insert(tensors.end(), order.begin(), order.end());
   std::vector<Array> arrays;

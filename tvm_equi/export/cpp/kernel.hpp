@@ -1,5 +1,5 @@
-// A compiled kernel: a function of arrays, loaded from a section of a model file. No torch in it, so
-// that torch's DLPack and tvm_ffi's never meet.
+// A compiled kernel: a function of arrays, loaded from a section of a model file. No torch in it,
+// so that torch's DLPack and tvm_ffi's never meet.
 #pragma once
 
 #include <cstdint>

@@ -6,8 +6,8 @@
 
 namespace tvm_equi::torch_ops {
 
-/// The .tvmeq files of models that AOTInductor has loaded: it unpacks a package into a folder, loads
-/// a library from there, and keeps the folder for as long as the model.
+/// The .tvmeq files of models that AOTInductor has loaded: it unpacks a package into a folder,
+/// loads a library from there, and keeps the folder for as long as the model.
 std::vector<std::string> loaded_package_files();
 
 /// Whether a file is a zip, as .pt2 files are.

@@ -21,9 +21,7 @@ namespace {
 
 constexpr const char* kVariable = "TVM_EQUI_ARTIFACTS";
 
-std::string_view dtype_name(DType dtype) {
-  return dtype == DType::float32 ? "float32" : "float64";
-}
+std::string_view dtype_name(DType dtype) { return dtype == DType::float32 ? "float32" : "float64"; }
 
 Rows rows_of(std::string_view name) {
   if (name == "shared") return Rows::shared;
@@ -72,11 +70,13 @@ class File {
 
   Plan load(const PlanEntry& entry, DType dtype) {
     Plan plan;
-    for (const OperandEntry& each : entry.inputs) plan.inputs.push_back({each.columns, rows_of(each.rows)});
-    for (const OperandEntry& each : entry.outputs) plan.outputs.push_back({each.columns, rows_of(each.rows)});
+    for (const OperandEntry& each : entry.inputs)
+      plan.inputs.push_back({each.columns, rows_of(each.rows)});
+    for (const OperandEntry& each : entry.outputs)
+      plan.outputs.push_back({each.columns, rows_of(each.rows)});
     for (const PassEntry& pass : entry.passes) {
-      plan.passes.push_back(
-          {kernel(pass.kernel, dtype), rows_of(pass.order), pass.outputs, pass.copied, pass.summed});
+      plan.passes.push_back({kernel(pass.kernel, dtype), rows_of(pass.order), pass.outputs,
+                             pass.copied, pass.summed});
     }
     return plan;
   }
@@ -161,7 +161,8 @@ class Registry {
 
   void add_file(const std::string& path) {
     files_.push_back(std::make_unique<File>(
-        is_package(path) ? Container::parse("load: " + path, read_package(path)) : Container::read(path)));
+        is_package(path) ? Container::parse("load: " + path, read_package(path))
+                         : Container::read(path)));
   }
 
   std::shared_mutex mutex_;
@@ -191,7 +192,8 @@ const Plan& find_plan(std::string_view operation, std::string_view text, DType d
                  "a file with its kernels for " + std::string(dtype_name(dtype)),
                  registry().sources(),
                  "make the .pt2 with tvm_equi.export.pt2, which puts them inside, put them in with "
-                 "`tvm-equi add-kernels`, or name a .tvmeq that has them in " + std::string(kVariable));
+                 "`tvm-equi add-kernels`, or name a .tvmeq that has them in " +
+                     std::string(kVariable));
 }
 
 bool has_plan(std::string_view operation, std::string_view text, DType dtype) {

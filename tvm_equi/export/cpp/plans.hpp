@@ -1,7 +1,7 @@
 // Plans by their text: what an operator takes and gives, and the kernels that it runs.
 //
-// In: files of kernels, which the program names, the environment names, or a loaded .pt2 has inside.
-// Out: plans whose kernels are loaded. Refused, with what to do: a plan that no file has.
+// In: files of kernels, which the program names, the environment names, or a loaded .pt2 has
+// inside. Out: plans whose kernels are loaded. Refused, with what to do: a plan that no file has.
 #pragma once
 
 #include <array>

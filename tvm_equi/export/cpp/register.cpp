@@ -4,11 +4,11 @@
 #include <torch/library.h>
 
 #include <string>
+#include <tvm_equi/error.hpp>
 
 #include "autograd.hpp"
 #include "cpu.hpp"
 #include "tvm_equi_torch.h"
-#include <tvm_equi/error.hpp>
 
 namespace tvm_equi::torch_ops {
 
@@ -47,7 +47,8 @@ Tensors convolve_differentiable(at::TensorList inputs, at::TensorList topology,
 
 [[noreturn]] void refuse_gpu(const char* name) {
   TORCH_CHECK_NOT_IMPLEMENTED(
-      false, "tvm_equi::", name, ": expected tensors on the CPU, got ones on a GPU, for which this "
+      false, "tvm_equi::", name,
+      ": expected tensors on the CPU, got ones on a GPU, for which this "
       "library has no kernels; compile the model for the CPU, or run it in Python, where tvm_equi "
       "has some");
 }
@@ -71,7 +72,8 @@ struct Registration {
     schemas.def("run(Tensor[] inputs, str plan) -> Tensor[]");
     schemas.def("convolve(Tensor[] inputs, Tensor[] topology, str plan) -> Tensor[]");
     schemas.def(
-        "sort_edges(Tensor edge_index, int side, SymInt num_senders, SymInt num_receivers) -> Tensor[]");
+        "sort_edges(Tensor edge_index, int side, SymInt num_senders, SymInt num_receivers) -> "
+        "Tensor[]");
     cpu.impl("run", run_cpu);
     cpu.impl("convolve", convolve_cpu);
     cpu.impl("sort_edges", sort_edges);
@@ -95,7 +97,8 @@ bool is_registered() {
 
 }  // namespace tvm_equi::torch_ops
 
-extern "C" __attribute__((visibility("default"))) const char* tvm_equi_load_kernels(const char* path) {
+extern "C" __attribute__((visibility("default"))) const char* tvm_equi_load_kernels(
+    const char* path) {
   thread_local std::string message;
   try {
     tvm_equi::torch_ops::load_file(path);

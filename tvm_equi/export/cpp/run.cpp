@@ -1,11 +1,11 @@
 // `tvm_equi::run`: a kernel on rows that have nothing to do with one another.
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
 #include "cpu.hpp"
+#include "pool.hpp"
 
 namespace tvm_equi::torch_ops {
 
@@ -61,7 +61,9 @@ DType common_dtype(const char* where, at::TensorList inputs) {
 Array as_array(const at::Tensor& tensor) {
   const at::ScalarType dtype = tensor.scalar_type();
   return {tensor.data_ptr(), tensor.sizes().vec(),
-          dtype == at::kFloat ? DType::float32 : dtype == at::kDouble ? DType::float64 : DType::int64};
+          dtype == at::kFloat    ? DType::float32
+          : dtype == at::kDouble ? DType::float64
+                                 : DType::int64};
 }
 
 int threads_for(int64_t elements) {
@@ -89,12 +91,14 @@ std::vector<at::Tensor> run(at::TensorList inputs, std::string_view text) {
   for (const at::Tensor& input : inputs) given.push_back(input.contiguous());
   for (const Operand& each : plan.outputs) {
     const int64_t leading = each.rows == Rows::shared ? num_chunks(rows) : rows;
-    outputs.push_back(at::empty({leading, each.columns}, options));
+    outputs.push_back(new_result({leading, each.columns}, options));
   }
   for (const at::Tensor& tensor : given) arrays.push_back(as_array(tensor));
   for (const at::Tensor& tensor : outputs) arrays.push_back(as_array(tensor));
-  for (const Operand& each : plan.inputs) elements += each.rows == Rows::shared ? 0 : rows * each.columns;
-  for (const Operand& each : plan.outputs) elements += each.rows == Rows::shared ? 0 : rows * each.columns;
+  for (const Operand& each : plan.inputs)
+    elements += each.rows == Rows::shared ? 0 : rows * each.columns;
+  for (const Operand& each : plan.outputs)
+    elements += each.rows == Rows::shared ? 0 : rows * each.columns;
   (*plan.passes.at(0).kernel)(arrays, threads_for(elements));
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (plan.outputs[i].rows == Rows::shared) outputs[i] = outputs[i].sum(0);

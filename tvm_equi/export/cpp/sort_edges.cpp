@@ -1,5 +1,5 @@
-// `tvm_equi::sort_edges`: edges in the order of the nodes at one end, and tasks of about as much work
-// each. The same numbers as `tvm_equi/runtime/topology.py` gives.
+// `tvm_equi::sort_edges`: edges in the order of the nodes at one end, and tasks of about as much
+// work each. The same numbers as `tvm_equi/runtime/topology.py` gives.
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -57,7 +57,8 @@ std::vector<at::Tensor> sort_edges(const at::Tensor& edge_index, int64_t side, i
   TORCH_CHECK_VALUE(edge_index.dim() == 2 && edge_index.size(0) == 2,
                     "tvm_equi::sort_edges: edge_index: expected shape [2, edges], got ",
                     edge_index.sizes());
-  TORCH_CHECK_VALUE(side == 0 || side == 1, "tvm_equi::sort_edges: side: expected 0 or 1, got ", side);
+  TORCH_CHECK_VALUE(side == 0 || side == 1, "tvm_equi::sort_edges: side: expected 0 or 1, got ",
+                    side);
   TORCH_CHECK_VALUE(num_senders >= 0 && num_receivers >= 0,
                     "tvm_equi::sort_edges: nodes: expected 0 or more, got ", num_senders, " and ",
                     num_receivers);
@@ -71,9 +72,10 @@ std::vector<at::Tensor> sort_edges(const at::Tensor& edge_index, int64_t side, i
 
   const int64_t count = num_tasks(num_edges);
   const at::TensorOptions options = index.options();
-  std::vector<at::Tensor> order = {
-      at::empty({num_edges}, options), at::empty({num_edges}, options), at::empty({num_edges}, options),
-      at::empty({num_nodes + 1}, options), at::empty({2, count + 1}, options)};
+  std::vector<at::Tensor> order = {at::empty({num_edges}, options), at::empty({num_edges}, options),
+                                   at::empty({num_edges}, options),
+                                   at::empty({num_nodes + 1}, options),
+                                   at::empty({2, count + 1}, options)};
   int64_t* const edges = order[0].mutable_data_ptr<int64_t>();
   int64_t* const nodes = order[1].mutable_data_ptr<int64_t>();
   int64_t* const others = order[2].mutable_data_ptr<int64_t>();

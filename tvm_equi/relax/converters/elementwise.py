@@ -158,7 +158,7 @@ def logical_not(steps: Steps, x: Expr) -> Expr:
 @converts("aten.isnan.default")
 def isnan(steps: Steps, x: Expr) -> Expr:
     """Whether it is not a number."""
-    return steps.emit(relax.op.not_equal(x, x))
+    return steps.emit(relax.op.isnan(x))  # TVM takes x != x to be false
 
 
 @converts("aten.reciprocal.default")
@@ -248,13 +248,20 @@ def _is_less(steps: Steps, x: Expr, y: Expr) -> Expr:
     return steps.emit(relax.op.less(x, y))
 
 
+def _is_none(steps: Steps, x: Expr) -> Expr:
+    """Whether it is not a number."""
+    if "float" not in str(x.ty.dtype):
+        return steps.emit(relax.op.zeros_like(x, "bool"))
+    return isnan(steps, x)
+
+
 @converts("aten.maximum.default", "aten.minimum.default")
 def extremum(steps: Steps, x: Expr, y: Expr) -> Expr:
     """The larger or smaller of two numbers, or whichever is none."""
     left, right = steps.operand(x, steps.dtype), steps.operand(y, steps.dtype)
     is_maximum = str(steps.node.target).startswith("aten.maximum")
     is_left = _is_less(steps, right, left) if is_maximum else _is_less(steps, left, right)
-    is_none = steps.emit(relax.op.not_equal(left, left))
+    is_none = _is_none(steps, left)
     return steps.emit(relax.op.where(steps.emit(relax.op.logical_or(is_left, is_none)), left, right))
 
 

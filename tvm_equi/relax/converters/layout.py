@@ -109,7 +109,9 @@ def stack(steps: Steps, tensors: Sequence[Expr], dim: int = 0) -> Expr:
 def part(steps: Steps, x: Expr, axis: int, start: Expr, length: Expr, step: int = 1) -> Expr:
     """Some of a tensor along one axis."""
     end = start + length if step == 1 else start + (length - 1) * step + 1
-    return steps.emit(relax.op.strided_slice(x, [axis], [start], [end], [step]))
+    return steps.emit(
+        relax.op.strided_slice(x, [axis], [start], [end], [step], assume_inbound=True)
+    )
 
 
 def _start(size: Expr, start: Any) -> Expr:
@@ -229,24 +231,26 @@ def select_scatter(steps: Steps, x: Expr, source: Expr, dim: int, index: int) ->
 
 @converts("aten.constant_pad_nd.default")
 def pad(steps: Steps, x: Expr, widths: Sequence[int], value: float = 0.0) -> Expr:
-    """A tensor with a margin.
+    """A tensor with a margin along some axes, which may be negative.
 
     Raises:
-        UnsupportedError: a negative margin.
+        UnsupportedError: a margin that depends on sizes.
     """
-    if any(not isinstance(width, int) or width < 0 for width in widths):
-        raise UnsupportedError(f"expected margins of 0 or more, got {list(widths)}")
-    rank = x.ty.ndim
+    if not all(isinstance(width, int) for width in widths):
+        raise UnsupportedError(f"expected margins that are numbers, got {list(widths)}")
     for number in range(len(widths) // 2):
-        axis = rank - 1 - number
-        parts = [x]
-        for place, width in ((0, widths[2 * number]), (1, widths[2 * number + 1])):
-            if width:
-                shape = list(x.ty.shape.values)
-                shape[axis] = constant(width)
-                margin = relax.op.full(shape, relax.const(value, steps.dtype), steps.dtype)
-                parts.insert(place * len(parts), steps.emit(margin))
-        x = side_by_side(steps, parts, axis)
+        axis = x.ty.ndim - 1 - number
+        before, after = widths[2 * number], widths[2 * number + 1]
+        shape = list(x.ty.shape.values)
+        if min(before, after) < 0:
+            cut = max(-before, 0)
+            length = Analyzer().simplify(shape[axis] - cut - max(-after, 0))
+            x = part(steps, x, axis, constant(cut), length)
+        margins = []
+        for width in (before, after):
+            shape[axis] = constant(max(width, 0))
+            margins.append(relax.op.full(shape, relax.const(value, steps.dtype), steps.dtype))
+        x = side_by_side(steps, [steps.emit(margins[0]), x, steps.emit(margins[1])], axis)
     return x
 
 

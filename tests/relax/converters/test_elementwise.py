@@ -1,0 +1,126 @@
+from typing import Any
+
+import pytest
+import torch
+
+from tests.programs import capture_function, check_function
+from tvm_equi.errors import UnsupportedError
+from tvm_equi.relax.translate import translate
+
+SIZES = {"x": ("rows", 6), "y": ("rows", 6), "n": ("rows", 1)}
+
+
+def unary(x: torch.Tensor, y: torch.Tensor, n: torch.Tensor) -> dict[str, torch.Tensor]:
+    positive, small = x.abs() + 0.1, torch.tanh(x)
+    names = "abs ceil cos cosh erf exp floor neg round sigmoid sign sin sinh tanh trunc atan asinh"
+    found = {name: getattr(torch, name)(x) for name in names.split()}
+    found |= {name: getattr(torch, name)(positive) for name in ("log", "sqrt", "rsqrt")}
+    found |= {name: getattr(torch, name)(small) for name in ("acos", "asin", "atanh", "tan")}
+    found["acosh"] = torch.acosh(positive + 1)
+    found["reciprocal"] = torch.reciprocal(positive)
+    found["silu"] = torch.nn.functional.silu(x)
+    found["relu"] = torch.relu(x)
+    return found
+
+
+def binary(x: torch.Tensor, y: torch.Tensor, n: torch.Tensor) -> dict[str, torch.Tensor]:
+    shorter = n.long()
+    return {
+        "add": torch.add(x, y, alpha=2.5),
+        "sub": torch.sub(x, n, alpha=-2),
+        "rsub": torch.rsub(x, y, alpha=3.0),
+        "scalar": 2.0 - x,
+        "mul": x * n,
+        "div": x / (n.abs() + 1),
+        "by_number": 1 / (y.abs() + 2),
+        "integers": shorter / 3,
+        "mixed": x * shorter,
+        "masked": x * (y < 0),
+        "remainder": torch.remainder(x, 0.75),
+        "atan2": torch.atan2(x, y),
+        "maximum": torch.maximum(x, y),
+        "minimum": torch.minimum(x, n),
+        "clamp": x.clamp(-0.5, 0.75),
+        "clamp_min": x.clamp_min(0.25),
+        "clamp_max": x.clamp_max(y),
+        "where": torch.where(x > y, x, 0.0),
+        "masked_fill": x.masked_fill(y >= 0.5, -1.0),
+        "size": x * x.shape[0],
+    }
+
+
+def compare(x: torch.Tensor, y: torch.Tensor, n: torch.Tensor) -> dict[str, torch.Tensor]:
+    numbers = n.long()
+    low, high = x < 0, y > 0.5
+    return {
+        "eq": numbers == 1,
+        "ne": numbers != 0,
+        "lt": x < n,
+        "le": numbers <= 0.5,
+        "gt": x > 0,
+        "ge": x >= y,
+        "and": low & high,
+        "or": low | high,
+        "xor": low ^ high,
+        "not": ~low,
+        "any": torch.logical_or(low, numbers),
+        "none": torch.logical_not(numbers),
+        "nan": torch.isnan(torch.sqrt(x)),
+        "cast": x.to(torch.int32).to(torch.float64),
+    }
+
+
+def powers(x: torch.Tensor, y: torch.Tensor, n: torch.Tensor) -> dict[str, torch.Tensor]:
+    positive = x.abs() + 0.1
+    found = {f"{p}": x**p for p in (1, 2, 3, 6, 7, -1, -2, 0)}
+    found |= {f"{p}": positive**p for p in (0.5, -0.5, 1.5, 2.0, -3.0)}
+    found["tensor"] = positive**y
+    found["base"] = 2.0**x
+    found["constant"] = x ** torch.tensor(5.0, dtype=torch.float64)
+    return found
+
+
+def derivatives(x: torch.Tensor, y: torch.Tensor, n: torch.Tensor) -> dict[str, torch.Tensor]:
+    given = x.detach().requires_grad_()
+    functions = {
+        "silu": torch.nn.functional.silu,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "relu": torch.relu,
+        "normalize": lambda x: torch.nn.functional.normalize(x, dim=-1),
+        "power": lambda x: x**4,
+    }
+    return {
+        name: torch.autograd.grad((function(given) * y).sum(), given)[0]
+        for name, function in functions.items()
+    }
+
+
+@pytest.mark.parametrize("function", [unary, binary, compare, powers, derivatives])
+def test_values_are_those_of_torch(function: Any) -> None:
+    check_function(function, SIZES)
+
+
+def test_float32() -> None:
+    check_function(unary, SIZES, dtype=torch.float32)
+
+
+def test_not_a_number_stays_that() -> None:
+    def function(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        odd = torch.sqrt(x)  # of negative numbers it is none
+        return {
+            "maximum": torch.maximum(odd, x),
+            "minimum": torch.minimum(x, odd),
+            "clamp": odd.clamp(-1, 1),
+            "relu": torch.relu(odd),
+            "exp": torch.exp(odd),
+            "sigmoid": torch.sigmoid(odd),
+        }
+
+    check_function(function, {"x": ("rows", 3)})
+
+
+def test_an_operator_without_converter_is_named_with_the_line() -> None:
+    captured = capture_function(lambda x: {"out": torch.special.zeta(x, 2.0)}, {"x": ("rows",)})
+    with pytest.raises(UnsupportedError, match=r"got aten.special_zeta.other_scalar"):
+        translate(captured)
