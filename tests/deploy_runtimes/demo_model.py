@@ -86,17 +86,3 @@ def eager(reference: ReferenceModel, structure: Structure) -> tuple[torch.Tensor
     energy = reference(**{**inputs, "positions": positions})
     (gradient,) = torch.autograd.grad(energy.sum(), positions)
     return energy.detach(), -gradient
-
-
-def shared_demo(folder: Path, dtype: DType) -> Path:
-    """The model for x86-64-v3, with "d_positions", written once for all workers of a test run.
-
-    Args:
-        folder: that they share.
-        dtype: of its values.
-    """
-    path = folder / f"demo_{dtype}.tvmeq"
-    with filelock.FileLock(f"{path}.lock"):
-        if not path.exists():
-            write_demo(path, dtype, ["x86-64-v3"], gradient="d_positions")
-    return path
