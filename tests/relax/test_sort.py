@@ -54,7 +54,9 @@ def test_an_index_out_of_range_is_an_error(functions: list[Any], row: int, bad: 
     edge_index = torch.zeros((2, 8), dtype=torch.int64)
     edge_index[row, 5] = bad
     end, count = (("senders", 5), ("receivers", 3))[row]
-    message = rf"edge_index: {end} \(row {row}\): expected indices from 0 to {count - 1}, got {bad}$"
+    message = (
+        rf"edge_index: {end} \(row {row}\): expected indices from 0 to {count - 1}, got {bad}$"
+    )
     for side in (0, 1):
         with pytest.raises(IndexRangeError, match=message):
             sort(functions[side], edge_index, 5, 3, side)

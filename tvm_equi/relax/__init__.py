@@ -1,5 +1,4 @@
-"""TVM's Relax: graphs and torch models as Relax modules, a lowering of this package's operators, and
-whole models compiled for runtimes without torch.
+"""TVM's Relax: modules from graphs and models, a lowering of our operators, and whole programs.
 
 Importing this package registers with TVM the operators `relax.tvm_equi.run`, `convolve` and
 `sort_edges`, the pipeline "tvm_equi", and the function that reports an index out of range.
@@ -10,7 +9,7 @@ from tvm_equi.relax.graph import to_relax
 from tvm_equi.relax.index_error import register_index_error
 from tvm_equi.relax.kernels import library_name
 from tvm_equi.relax.lower import LowerTensorProducts
-from tvm_equi.relax.pipeline import build, pipeline
+from tvm_equi.relax.pipeline import build, pass_context, pipeline
 from tvm_equi.relax.program import Program, build_program
 from tvm_equi.relax.run import register_kernels
 
@@ -21,6 +20,7 @@ __all__ = [
     "build",
     "build_program",
     "library_name",
+    "pass_context",
     "pipeline",
     "register_kernels",
     "to_relax",

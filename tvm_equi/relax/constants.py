@@ -24,8 +24,10 @@ FREE_ELEMENTS = 1 << 12
 ANONYMOUS = "constant/"
 """Start of the names of values that follow from no parameter."""
 
-_LIFTED = {InputKind.PARAMETER: "", InputKind.BUFFER: "", InputKind.CONSTANT_TENSOR: ANONYMOUS}
-"""Start of the names of what is lifted out of a program."""
+_LIFTED = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+
+_TRACED = "_tensor_constant"
+"""Start of the names that tracing gives to tensors that a model makes as it runs."""
 
 
 def state_of(program: ExportedProgram) -> dict[str, tuple[str, torch.Tensor]]:
@@ -38,7 +40,8 @@ def state_of(program: ExportedProgram) -> dict[str, tuple[str, torch.Tensor]]:
     for spec in program.graph_signature.input_specs:
         if spec.kind in _LIFTED and spec.target is not None:
             values = program.state_dict if spec.target in program.state_dict else program.constants
-            name = f"{_LIFTED[spec.kind]}{spec.target}"
+            is_named = spec.kind in _LIFTED[:2] and not spec.target.startswith(_TRACED)
+            name = spec.target if is_named else f"{ANONYMOUS}{spec.target}"
             found[spec.arg.name] = (name, values[spec.target].detach())
     return found
 
@@ -92,7 +95,9 @@ def _is_constant(node: Node, known: dict[Node, Any]) -> bool:
     target: Any = node.target
     is_random = torch.Tag.nondeterministic_seeded in getattr(target, "tags", ())
     is_sized = any(isinstance(size, torch.SymInt) for size in _sizes(node))
-    return not is_random and not is_sized and all(source in known for source in node.all_input_nodes)
+    return (
+        not is_random and not is_sized and all(source in known for source in node.all_input_nodes)
+    )
 
 
 def _sizes(node: Node) -> list[Any]:

@@ -1,6 +1,6 @@
 """Functions of one number in arithmetic that compilers vectorise: calls of the C library are not.
 
-In: Relax operators exp, sigmoid and concat. Out: their legalisations, for `relax.transform.LegalizeOps`.
+In: Relax operators exp and sigmoid. Out: their legalisations, for `relax.transform.LegalizeOps`.
 Errors stay below 2 units in the last place; infinities and not-a-number are kept.
 
 Source:
@@ -73,7 +73,7 @@ def _polynomial(x: Expr, coefficients: Sequence[float], dtype: str) -> Expr:
 
 
 def exponential(x: Expr, dtype: str) -> Expr:
-    """exp of an expression.
+    """Exp of an expression.
 
     Args:
         x: the expression.
@@ -135,39 +135,7 @@ def _sigmoid(x: Expr, dtype: str) -> Expr:
     return one / (one + exponential(-x, dtype))
 
 
-def _legalize_concat(builder: Any, call: Any) -> Any:
-    """Tensors side by side, of which none is read out of its range, even in what is not chosen.
-
-    TVM's own reads at negative places in the branch that is not taken, for which reason its
-    schedules do not compute where it is read what such a tensor is made of.
-    """
-    axis = int(call.attrs.axis.value if hasattr(call.attrs.axis, "value") else call.attrs.axis)
-
-    def compute(*tensors: Any) -> Any:
-        rank = len(tensors[0].shape)
-        along = axis % rank
-        sizes = [tensor.shape[along] for tensor in tensors]
-
-        def read(*place: Any) -> Any:
-            start, found = sum(sizes[:-1]), None
-            for number in reversed(range(len(tensors))):
-                own = place[along] - start
-                inside = tirx.max(tirx.min(own, sizes[number] - 1), 0)
-                value = tensors[number](*place[:along], inside, *place[along + 1 :])
-                found = value if found is None else tirx.if_then_else(own < sizes[number], value, found)
-                if number:
-                    start = start - sizes[number - 1]
-            return found
-
-        shape = [*tensors[0].shape]
-        shape[along] = sum(sizes)
-        return te.compute(shape, read, name="concat")
-
-    return builder.call_te(compute, *call.args[0].fields, primfunc_name_hint="concat")
-
-
 LEGALIZATIONS = {
-    "relax.concat": _legalize_concat,
     "relax.exp": _legalize("exp", exponential),
     "relax.sigmoid": _legalize("sigmoid", _sigmoid),
 }

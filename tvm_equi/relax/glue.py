@@ -66,7 +66,9 @@ def _inline(state: Any) -> None:
     """Computes what no output is where it is read."""
     outputs = {str(state.get(block).name_hint) for block in state.get_output_blocks("root")}
     for block in state.get_child_blocks(state.get_sblock("root")):
-        is_reduction = any(var.iter_type != tirx.IterVar.DataPar for var in state.get(block).iter_vars)
+        is_reduction = any(
+            var.iter_type != tirx.IterVar.DataPar for var in state.get(block).iter_vars
+        )
         if str(state.get(block).name_hint) not in outputs and not is_reduction:
             state.compute_inline(block)
 
@@ -102,7 +104,6 @@ def _by_size(serial: Any, parallel: Any) -> Any:
     )
     both = serial.with_body(s_tir.SBlockRealize([], True, block))
     return tirx.transform.ConvertSSA()(tvm.IRModule({"main": both}))["main"]  # loops are apart
-
 
 
 def _with_any_alignment(function: Any) -> Any:

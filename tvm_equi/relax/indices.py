@@ -23,7 +23,7 @@ OPAQUE = 8
 """TVM's pattern of functions that are fused with nothing."""
 
 ACCUMULATOR = "float64"
-"""In which numbers of many rows are added up: a sum of a million float32 loses 3 digits otherwise."""
+"""In which many rows are added up: a sum of a million float32 loses 3 digits otherwise."""
 
 PARALLEL_COLUMNS = 32
 """Sums of rows of at least so many columns run in parallel, each task over some columns."""

@@ -164,7 +164,7 @@ class _Arguments:
 
     def __init__(self, kernel: Kernel, dtype: str) -> None:
         self.kernel, self.dtype = kernel, dtype
-        names = ("row", *NODE_ROWS)
+        names: tuple[Rows, ...] = ("row", *NODE_ROWS)
         self.counts: dict[Rows, Any] = {rows: tirx.Var(f"num_{rows}s", "int64") for rows in names}
         self.parts = tirx.Var("num_parts", "int64")
 

@@ -1,4 +1,4 @@
-"""The pass that makes functions of this package's operators: a backend for TVM in the literal sense.
+"""The pass that lowers this package's operators: a backend for TVM in the literal sense.
 
     lv = R.tvm_equi.run((x, y, w), R.str("plan"))
     lv1 = lv[0]
@@ -231,7 +231,7 @@ def num_chunks(rows: Expr) -> Expr:
     groups = tirx.floordiv(rows, ROWS_PER_CHUNK)
     steps = [1 << power for power in range(1, MAX_CHUNKS.bit_length())]
     return reduce(
-        lambda found, step: tirx.if_then_else(groups >= step, constant(step), found),
+        lambda found, step: tirx.Select(groups >= step, constant(step), found),
         steps,
         constant(1),
     )

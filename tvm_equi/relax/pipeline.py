@@ -15,6 +15,7 @@ from tvm.relax.backend.cpu_generic import pipeline as cpu
 
 from tvm_equi.artifact.codegen import DISABLED_PASSES, PASS_CONFIG
 from tvm_equi.relax.buckets import RoundMemory
+from tvm_equi.relax.concat import legalize_concat
 from tvm_equi.relax.functions import LEGALIZATIONS
 from tvm_equi.relax.glue import ScheduleGlue
 from tvm_equi.relax.kernels import Form
@@ -40,7 +41,7 @@ def passes(kernels: Form = "call_tir", target: str = HOST) -> list[Any]:
         relax.transform.EliminateCommonSubexpr(),
         relax.transform.DeadCodeElimination(),
         *cpu.library_dispatch_passes(tvm_target),
-        relax.transform.LegalizeOps(LEGALIZATIONS),
+        relax.transform.LegalizeOps({"relax.concat": legalize_concat, **LEGALIZATIONS}),
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FoldConstant(),
         relax.transform.FuseOps(),
@@ -62,7 +63,7 @@ def _finalize(target: Any) -> list[Any]:
     return found
 
 
-@relax.register_pipeline(PIPELINE)
+@relax.register_pipeline(PIPELINE)  # type: ignore[untyped-decorator]
 def pipeline(kernels: Form = "call_tir", target: str = HOST) -> Any:
     """The passes as one.
 
@@ -71,6 +72,14 @@ def pipeline(kernels: Form = "call_tir", target: str = HOST) -> Any:
         target: "host" or an x86-64 level.
     """
     return tvm.transform.Sequential(passes(kernels, target), name=PIPELINE)
+
+
+def pass_context() -> Any:
+    """The settings under which kernels in the form of TensorIR are built.
+
+    TVM's default would merge registers of vectors with arrays of scalars, and refuses the result.
+    """
+    return tvm.transform.PassContext(config=PASS_CONFIG, disabled_pass=DISABLED_PASSES)
 
 
 def build(module: Any, tvm_target: Any, kernels: Form = "call_tir", target: str = HOST) -> Any:
@@ -82,5 +91,5 @@ def build(module: Any, tvm_target: Any, kernels: Form = "call_tir", target: str 
         kernels: how kernels are held; see `LowerTensorProducts`.
         target: "host" or an x86-64 level.
     """
-    with tvm.transform.PassContext(config=PASS_CONFIG, disabled_pass=DISABLED_PASSES):
+    with pass_context():
         return relax.build(module, tvm_target, relax_pipeline=pipeline(kernels, target))

@@ -68,9 +68,7 @@ def build_program(captured: Captured, targets: Sequence[str] = (HOST,)) -> Progr
         kernels[target] = tuple(dict.fromkeys(entry.library for entry in entries))
         executable = build(translated.module, cpu_target(target).tvm_target(), "packed", target)
         libraries[target] = _library(executable)
-    return Program(
-        libraries, kernels, translated.parameters, captured.inputs, captured.outputs
-    )
+    return Program(libraries, kernels, translated.parameters, captured.inputs, captured.outputs)
 
 
 def _library(executable: Any) -> bytes:

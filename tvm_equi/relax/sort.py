@@ -42,9 +42,7 @@ def sort_function(side: int) -> Any:
             "pointers": (num_pointers,),
             "tasks": (2, num_bounds),
         }
-        buffers = {
-            name: match(handles[name], shape, "int64") for name, shape in shapes.items()
-        }
+        buffers = {name: match(handles[name], shape, "int64") for name, shape in shapes.items()}
         with body():
             _check(buffers["edge_index"], num_edges, counts)
             _sort(buffers, side, num_edges, num_pointers - 1)

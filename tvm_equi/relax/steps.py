@@ -50,7 +50,7 @@ class Steps:
 
     @property
     def result(self) -> Any:
-        """torch's stand-in for what the step gives: has shape and dtype."""
+        """Torch's stand-in for what the step gives: has shape and dtype."""
         return self.node.meta["val"]
 
     @property
@@ -64,7 +64,7 @@ class Steps:
         return dtype_name(self.result.dtype)
 
     def argument(self, number: int) -> Any:
-        """torch's stand-in for an argument, or the argument where it is no tensor."""
+        """Torch's stand-in for an argument, or the argument where it is no tensor."""
         found = self.node.args[number]
         return found.meta["val"] if isinstance(found, Node) else found
 

@@ -138,7 +138,9 @@ def _convert(steps: Steps, node: Node) -> None:
     name = str(node.target)
     converter = CONVERTERS.get(name)
     if converter is None:
-        raise UnsupportedError(f"relax: expected an operator with a converter, got {name}{_at(node)}")
+        raise UnsupportedError(
+            f"relax: expected an operator with a converter, got {name}{_at(node)}"
+        )
     steps.node = node
     args = torch.fx.node.map_arg(node.args, lambda source: steps.values[source])
     kwargs = torch.fx.node.map_arg(node.kwargs, lambda source: steps.values[source])

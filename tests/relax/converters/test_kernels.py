@@ -8,7 +8,7 @@ from tvm_equi.export.capture import capture_graph
 from tvm_equi.graph.pipeline import DEFAULT_PIPELINE
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.tensor_product import TensorProduct
-from tvm_equi.relax import CONVERT_MAP, LowerTensorProducts
+from tvm_equi.relax import CONVERT_MAP, LowerTensorProducts, pass_context
 from tvm_equi.relax.converters.table import CONVERTERS
 from tvm_equi.relax.lower import kernels_in
 from tvm_equi.relax.translate import translate
@@ -24,14 +24,13 @@ def test_tvm_imports_a_model_that_holds_a_kernel() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(12, 8), torch.nn.SiLU(), Product())
     x = torch.randn(6, 12)
     with torch.no_grad():
-        program = torch.export.export(
-            model, (x,), dynamic_shapes=({0: torch.export.Dim("rows")},)
-        )
+        program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("rows")},))
         wanted = model(x)
     module = from_exported_program(program, custom_convert_map=CONVERT_MAP)
     assert len(kernels_in(module)) == 1
     lowered = LowerTensorProducts(kernels="call_tir")(module)
-    executable = relax.build(lowered, tvm.target.Target("llvm"))
+    with pass_context():
+        executable = relax.build(lowered, tvm.target.Target("llvm"))
     machine = relax.VirtualMachine(executable, tvm.cpu())
     found = torch.from_dlpack(machine["main"](x)[0])
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)

@@ -58,8 +58,6 @@ def arange(steps: Steps, *args: Any, **_: Any) -> Expr:
     dtype = steps.dtype
 
     def numbers(count: Any) -> Any:
-        return te.compute(
-            (count,), lambda i: (start + i * step).astype(dtype), name="arange"
-        )
+        return te.compute((count,), lambda i: (start + i * step).astype(dtype), name="arange")
 
     return steps.emit_te(numbers, steps.shape[0], name="arange")

@@ -117,19 +117,19 @@ _register()
 
 @converts("aten.add.Tensor", "aten.add.Scalar")
 def add(steps: Steps, x: Any, y: Any, alpha: Any = 1) -> Expr:
-    """x + alpha y."""
+    """X + alpha y."""
     return _sum(steps, relax.op.add, x, y, alpha)
 
 
 @converts("aten.sub.Tensor", "aten.sub.Scalar")
 def sub(steps: Steps, x: Any, y: Any, alpha: Any = 1) -> Expr:
-    """x - alpha y."""
+    """X - alpha y."""
     return _sum(steps, relax.op.subtract, x, y, alpha)
 
 
 @converts("aten.rsub.Tensor", "aten.rsub.Scalar")
 def rsub(steps: Steps, x: Any, y: Any, alpha: Any = 1) -> Expr:
-    """y - alpha x."""
+    """Y - alpha x."""
     return _sum(steps, relax.op.subtract, y, x, alpha)
 
 
@@ -177,7 +177,7 @@ def expm1(steps: Steps, x: Expr) -> Expr:
 
 @converts("aten.silu.default")
 def silu(steps: Steps, x: Expr) -> Expr:
-    """x sigmoid(x)."""
+    """X sigmoid(x)."""
     return steps.emit(relax.op.multiply(x, unary(steps, relax.op.sigmoid, x)))
 
 
@@ -262,12 +262,14 @@ def extremum(steps: Steps, x: Expr, y: Expr) -> Expr:
     is_maximum = str(steps.node.target).startswith("aten.maximum")
     is_left = _is_less(steps, right, left) if is_maximum else _is_less(steps, left, right)
     is_none = _is_none(steps, left)
-    return steps.emit(relax.op.where(steps.emit(relax.op.logical_or(is_left, is_none)), left, right))
+    return steps.emit(
+        relax.op.where(steps.emit(relax.op.logical_or(is_left, is_none)), left, right)
+    )
 
 
 @converts("aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf", "aten.where.Scalar")
 def where(steps: Steps, condition: Expr, x: Any, y: Any) -> Expr:
-    """x where the condition holds, else y."""
+    """X where the condition holds, else y."""
     left, right = steps.operand(x, steps.dtype), steps.operand(y, steps.dtype)
     return steps.emit(relax.op.where(steps.cast(condition, "bool"), left, right))
 

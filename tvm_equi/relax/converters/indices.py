@@ -84,7 +84,6 @@ def gather(steps: Steps, x: Expr, dim: int, index: Expr, **_: Any) -> Expr:
     axis = dim % x.ty.ndim
     index = checked(steps, index, steps.node.args[2], x.ty.shape.values[axis])
 
-
     def read(source: Any, places: Any) -> Any:
         def at(*point: Any) -> Any:
             return source(*point[:axis], places(*point), *point[axis + 1 :])
@@ -105,10 +104,7 @@ def index_tensor(steps: Steps, x: Expr, indices: Sequence[Expr | None]) -> Expr:
     if axes != list(range(axes[0], axes[-1] + 1)):
         raise UnsupportedError("expected indices of axes side by side")
     nodes = steps.node.args[1]
-    found = [
-        checked(steps, indices[axis], nodes[axis], x.ty.shape.values[axis])
-        for axis in axes
-    ]
+    found = [checked(steps, indices[axis], nodes[axis], x.ty.shape.values[axis]) for axis in axes]
     return _read(steps, x, found, axes[0])
 
 
@@ -138,7 +134,7 @@ def _broadcast(tensor: Any, point: Sequence[Any]) -> list[Any]:
 
 
 def _sum_rows(steps: Steps, x: Expr, index: Expr, values: Expr) -> Expr:
-    """x with rows of values added to its rows, by an index that is checked.
+    """X with rows of values added to its rows, by an index that is checked.
 
     Raises:
         UnsupportedError: rows whose size may change.

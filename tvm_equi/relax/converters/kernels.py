@@ -36,7 +36,8 @@ def sort_edges(
 ) -> list[Expr]:
     """The edges in the order of one side."""
     return _parts(
-        steps.builder, operators.sort_edges(edge_index, side, _count(num_senders), _count(num_receivers))
+        steps.builder,
+        operators.sort_edges(edge_index, side, _count(num_senders), _count(num_receivers)),
     )
 
 

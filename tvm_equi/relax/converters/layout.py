@@ -132,7 +132,9 @@ def slice_(
     axis = dim % len(given)
     if steps.result.shape[axis] == given[axis] and step == 1:
         return x
-    return part(steps, x, axis, _start(steps.sizes.size(given[axis]), start), steps.shape[axis], step)
+    return part(
+        steps, x, axis, _start(steps.sizes.size(given[axis]), start), steps.shape[axis], step
+    )
 
 
 @converts("aten.select.int")
@@ -191,7 +193,8 @@ def _between(steps: Steps, x: Expr, source: Expr, axis: int, start: Expr, length
     rest = simplify(x.ty.shape.values[axis] - start - length)
     ranges = [(constant(0), start), (simplify(start + length), rest)]
     outer = [
-        None if is_empty(length) else part(steps, x, axis, first, length) for first, length in ranges
+        None if is_empty(length) else part(steps, x, axis, first, length)
+        for first, length in ranges
     ]
     parts = [each for each in (outer[0], source, outer[1]) if each is not None]
     return side_by_side(steps, parts, axis)
