@@ -21,8 +21,9 @@ from typing import Any
 
 import torch
 
+from tvm_equi.deploy.manifest import Value
 from tvm_equi.errors import ArtifactError
-from tvm_equi.export.capture import Captured, Value
+from tvm_equi.export.capture import Captured
 from tvm_equi.relax.lower import compile_kernels
 from tvm_equi.relax.pipeline import build
 from tvm_equi.relax.translate import translate
