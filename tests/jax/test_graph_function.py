@@ -18,7 +18,7 @@ from tvm_equi.jax.topology import Topology
 pytestmark = pytest.mark.deploy
 
 SETTINGS = Settings(
-    num_channels=4, num_layers=2, max_degree=2, feature_degree=1, num_basis=4, num_hidden=8
+    num_channels=4, num_layers=2, max_degree=1, feature_degree=1, num_basis=4, num_hidden=8
 )
 NODES = 6
 

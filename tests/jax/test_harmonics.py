@@ -23,4 +23,4 @@ def test_degrees_in_any_order() -> None:
 
 def test_derivatives() -> None:
     vectors = np.random.default_rng(0).normal(size=(2, 3))
-    check_grads(harmonics_function(SphericalHarmonics((0, 1, 2))), (vectors,), order=2)
+    check_grads(harmonics_function(SphericalHarmonics((0, 1, 2))), (vectors,), order=1)

@@ -25,9 +25,9 @@ from tests.kernels import product
 from tvm_equi.jax import run
 plan = product(u=4).plan()
 x, y, w = (np.ones((200, n), "float32") for n in (12, 3, 8))
-function = jax.jit(lambda x: [run(plan, [x * n, y, w])[0] for n in range(200)])
+function = jax.jit(lambda x: [run(plan, [x * n, y, w])[0] for n in range(50)])
 jax.block_until_ready(function(x))
-for _ in range(20):
+for _ in range(80):
     function(x)
 print("end")
 """

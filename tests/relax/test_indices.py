@@ -2,8 +2,7 @@ import pytest
 import torch
 import tvm
 
-from tvm_equi.errors import IndexRangeError
-from tvm_equi.relax.index_error import register_index_error
+from tvm_equi.deploy.index_error import register_index_error
 from tvm_equi.relax.indices import check_range, compact, sum_rows
 
 register_index_error()
@@ -19,7 +18,7 @@ def test_an_index_is_copied_or_refused(dtype: torch.dtype) -> None:
     index, result = torch.tensor([0, 4, 2], dtype=dtype), torch.zeros(3, dtype=torch.int64)
     check(index, 5, result)
     assert result.tolist() == [0, 4, 2]
-    with pytest.raises(IndexRangeError, match="batch: expected indices from 0 to 3, got 4"):
+    with pytest.raises(IndexError, match="batch: expected an index from 0 to 3, got 4"):
         check(index, 4, result)
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 import tvm
 
-from tvm_equi.errors import IndexRangeError
-from tvm_equi.relax.index_error import register_index_error
+from tvm_equi.deploy.index_error import register_index_error
 from tvm_equi.relax.sort import sort_function
 from tvm_equi.runtime.topology import Topology, num_tasks
 
@@ -55,8 +54,8 @@ def test_an_index_out_of_range_is_an_error(functions: list[Any], row: int, bad: 
     edge_index[row, 5] = bad
     end, count = (("senders", 5), ("receivers", 3))[row]
     message = (
-        rf"edge_index: {end} \(row {row}\): expected indices from 0 to {count - 1}, got {bad}$"
+        rf"edge_index: {end} \(row {row}\): expected an index from 0 to {count - 1}, got {bad}$"
     )
     for side in (0, 1):
-        with pytest.raises(IndexRangeError, match=message):
+        with pytest.raises(IndexError, match=message):
             sort(functions[side], edge_index, 5, 3, side)

@@ -4,9 +4,9 @@ Importing this package registers with TVM the operators `relax.tvm_equi.run`, `c
 `sort_edges`, the pipeline "tvm_equi", and the function that reports an index out of range.
 """
 
+from tvm_equi.deploy.index_error import register_index_error
 from tvm_equi.relax.converters.kernels import CONVERT_MAP
 from tvm_equi.relax.graph import to_relax
-from tvm_equi.relax.index_error import register_index_error
 from tvm_equi.relax.kernels import library_name
 from tvm_equi.relax.lower import LowerTensorProducts
 from tvm_equi.relax.pipeline import build, pass_context, pipeline

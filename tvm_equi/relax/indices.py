@@ -16,8 +16,7 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-INDEX_ERROR = "tvm_equi.index_error"
-"""A function of (what: str, count: int, index: int), which raises."""
+from tvm_equi.deploy.index_error import INDEX_ERROR
 
 OPAQUE = 8
 """TVM's pattern of functions that are fused with nothing."""
