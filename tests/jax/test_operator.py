@@ -1,4 +1,4 @@
-"""Kernels in JAX: values of torch to the last bit, derivatives of every kind, errors."""
+"""Kernels in JAX: values of torch to the last bit, shapes, and errors that name the input."""
 
 import jax
 import jax.numpy as jnp
