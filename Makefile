@@ -4,7 +4,7 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all test-gpu-schedules test-mace test-nequip test-models-all test-deploy fuzz lint bench bench-models clean
+.PHONY: demo test test-all test-gpu-schedules test-mace test-nequip test-models-all test-deploy fuzz fuzz-cpp lint bench bench-models clean
 
 demo: .venv/.installed
 	$(BIN)/tvm-equi demo
@@ -31,8 +31,8 @@ test-nequip: .venv-nequip/.installed
 
 # What runs compiled models elsewhere: C++ with and without libtorch, Python without torch, JAX. Needs g++.
 test-deploy: .venv/.installed .venv-jax/.installed
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m deploy tests/deploy_runtimes tests/deploy
-	.venv-jax/bin/python -m pytest -n $(TEST_WORKERS) -m deploy tests/deploy_runtimes/test_jax*.py
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m deploy tests/deploy_runtimes tests/deploy
+	.venv-jax/bin/python -m pytest -n $(TEST_WORKERS) -m deploy tests/jax
 
 # With all cases of the code bases' own tests, nequip-compile among them, and what concerns models with e3nn 0.4.4.
 test-models-all: .venv-mace/.installed .venv-nequip/.installed
@@ -44,6 +44,10 @@ test-models-all: .venv-mace/.installed .venv-nequip/.installed
 FUZZ_SECONDS ?= 3600
 fuzz: .venv/.installed
 	$(BIN)/python -m tests.deploy.fuzz --seconds $(FUZZ_SECONDS)
+
+# The same for the reader in C++, under the sanitizers.
+fuzz-cpp: .venv/.installed
+	TVM_EQUI_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -m deploy tests/deploy_runtimes/test_cpp_reader.py -k crash
 
 lint: .venv/.installed
 	$(BIN)/ruff check

@@ -37,7 +37,7 @@ SLOW = (
     "tests/schedule/test_space.py::test_every_choice_gives_the_oracles_values[conv uvw gradient 0",
     "tests/schedule/test_space.py::test_every_choice_gives_the_oracles_values[conv uvw second 0",
     "tests/schedule/test_space.py::test_every_choice_gives_the_oracles_values[linear gradient",
-    "tests/test_cli_tune.py::test_tracker_worker_and_tune_as_commands",
+    "tests/cli/test_tune.py::test_tracker_worker_and_tune_as_commands",
     "tests/test_compiler.py::test_fused_artifact_is_the_unfused_graph[True",
     "tests/tuning/test_search.py::test_a_run_goes_on_where_it_was",
     "tests/tuning/test_search.py::test_a_rule_that_fails_does_not_keep_others_from_being_tuned",

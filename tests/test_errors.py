@@ -14,6 +14,7 @@ from tvm_equi import errors
         (errors.RecordError, Exception),
         (errors.TuningError, Exception),
         (errors.ArtifactError, Exception),
+        (errors.MissingPackageError, ImportError),
         (errors.ArgumentError, ValueError),
         (errors.ArgumentTypeError, TypeError),
         (errors.IndexRangeError, IndexError),
@@ -28,7 +29,7 @@ def test_caught_as_root_and_as_builtin(error: type[Exception], builtin: type[Exc
 def test_every_error_is_under_the_root() -> None:
     defined = [value for value in vars(errors).values() if isinstance(value, type)]
     own = [value for value in defined if value.__module__ == errors.__name__]
-    assert len(own) == 10
+    assert len(own) == 11
     assert all(issubclass(error, errors.TvmEquiError) for error in own)
 
 

@@ -136,7 +136,8 @@ def compile(
         tuple(plans),
     )
     if captured is not None:
-        program, others = _program(captured, targets)
+        program, values = _program(captured, targets)
+        others = {name: value for name, value in values.items() if name not in planned.parameters}
         content = replace(content, programs=(program,), parameters=others)
     artifact = Artifact(planned, dict(module.named_parameters()), content)
     if HOST in targets or all(is_gpu(name) for name in targets):

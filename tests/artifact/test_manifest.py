@@ -1,4 +1,4 @@
-"""The folder of an artifact: written whole, read only if whole."""
+"""The folders that artifacts were: read only if whole."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tvm_equi.artifact.manifest import MANIFEST, read_manifest, write_folder
+from tests.artifact_folder import write_folder
+from tvm_equi.artifact.manifest import MANIFEST, read_manifest
 from tvm_equi.errors import ArtifactError
 
 FIELDS = {
@@ -37,26 +38,6 @@ def test_reads_what_was_written(folder: Path) -> None:
     assert {key: manifest[key] for key in FIELDS} == FIELDS
     assert set(manifest["files"]) == set(FILES)
     assert (folder / "kernels" / "a.so").read_bytes() == b"code"
-
-
-def test_replaces_an_artifact_and_leaves_nothing_beside_it(folder: Path) -> None:
-    write_folder(folder, FIELDS, {"graph.json": b"new"})
-    assert (folder / "graph.json").read_bytes() == b"new"
-    assert not (folder / "kernels").exists()
-    assert [path.name for path in folder.parent.iterdir()] == ["artifact"]
-
-
-def test_does_not_replace_anything_else(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ArtifactError, match="save: path: expected a new folder or an artifact"):
-        write_folder(tmp_path, FIELDS, FILES)
-    assert (tmp_path / "thesis.tex").exists()
-
-
-def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ArtifactError, match="save: path: expected a folder that can be written"):
-        write_folder(tmp_path / "file" / "artifact", FIELDS, FILES)
 
 
 def edit(path: Path, **changes: Any) -> None:

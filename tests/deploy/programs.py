@@ -57,6 +57,8 @@ def program_library(kernel: str) -> bytes:
     import tvm
     from tvm import relax
 
+    from tvm_equi.relax.pipeline import build as build_module
+
     rows = tvm.tirx.Var("rows", "int64")
     w, x, shift = (
         relax.Var(name, relax.TensorType(shape, "float32"))
@@ -73,7 +75,7 @@ def program_library(kernel: str) -> bytes:
     target = tvm.target.Target({"kind": "llvm", "mcpu": TARGET})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.so"
-        relax.build(builder.get(), target=target).export_library(str(path))
+        build_module(builder.get(), target, "packed", TARGET).export_library(str(path))
         return path.read_bytes()
 
 

@@ -68,11 +68,11 @@ def test_old_versions_give_no_advice() -> None:
         read_header("file", packed(version=0), 1000)
 
 
-def test_manifests_are_not_larger_than_64_mib() -> None:
+def test_manifests_are_not_larger_than_16_mib() -> None:
     size = MAX_MANIFEST + 10_000
     header = packed(size=size, manifest_size=MAX_MANIFEST + 1)
     with pytest.raises(
-        ArtifactError, match="manifest: expected at most 67108864 bytes, got 671088"
+        ArtifactError, match="manifest: expected at most 16777216 bytes, got 167772"
     ):
         read_header("file", header, size)
     header = packed(size=size, manifest_size=MAX_MANIFEST)

@@ -10,5 +10,5 @@ def test_it_is_registered_once_and_raises() -> None:
     for _ in range(2):
         register_index_error()
     refuse = load_runtime().get_global_func(INDEX_ERROR)
-    with pytest.raises(IndexError, match=r"senders: expected an index from 0 to 4, got 7"):
+    with pytest.raises(IndexError, match=r"senders: expected indices from 0 to 4, got 7"):
         refuse("senders", 5, 7)

@@ -41,10 +41,13 @@ def test_the_pool_is_emptied_when_sizes_change(path: Path) -> None:
     model, emptied = load(path), []
     state = model._local.machine
     state._empty_pool = lambda: emptied.append(1)
-    for rows in (3, 4, 3, 4, 4):
+    for rows in (3, 4, 5, 3, 4, 4):
         model(**inputs(rows))
     assert not emptied
-    for rows in (5, 6, 7):
+    for rows in (6, 7, 14, 20):
+        model(**inputs(rows))
+    assert len(emptied) == 2
+    for rows in range(257, 321):  # programs round memory up to the same for all of these
         model(**inputs(rows))
     assert len(emptied) == 2
     assert len(state._sizes) <= machine.MAX_SIZES

@@ -1,6 +1,8 @@
 """Model files run on numpy arrays: values, threads, forks, and files that do not fit."""
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,35 @@ def test_a_forked_process_goes_on(path: Path) -> None:
     if child == 0:
         os._exit(0 if np.array_equal(model(**given)["z"], wanted) else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+ON_FORK = """
+import os, sys
+sys.modules["torch"] = None
+import numpy as np
+from tvm_equi.deploy import load
+model = load(sys.argv[1], threads=3)
+x, shift = np.ones((3000, 99), "f4"), np.ones((3000, 60), "f4")
+def forked():
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        found = float(model(x, shift)["z"].sum())
+        os.write(writing, f"{len(os.listdir('/proc/self/task'))} {found}".encode())
+        os._exit(0)
+    os.wait()
+    return os.read(reading, 99).decode().split()
+before = forked()
+wanted = str(float(model(x, shift)["z"].sum()))
+after = forked()
+print(before[0], after[0], before[1] == after[1] == wanted)
+"""
+
+
+def test_threads_of_a_forked_process(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ON_FORK, path], capture_output=True
+    )
+    assert done.stdout.split() == [b"3", b"1", b"True"], done.stderr
 
 
 def test_another_program(path: Path) -> None:

@@ -4,7 +4,6 @@ import platform
 
 import pytest
 
-from tvm_equi.artifact import cpu
 from tvm_equi.deploy import targets
 from tvm_equi.deploy.manifest import Target
 from tvm_equi.deploy.targets import LEVELS, best_cpu_target, gpu_targets, needed_features
@@ -95,13 +94,6 @@ def test_none(
     with pytest.raises(ArtifactError) as error:
         best_cpu_target("file", given)
     assert str(error.value) == message
-
-
-def test_features_are_those_that_compiling_writes_down() -> None:
-    assert {name: sorted(text.split()) for name, text in LEVELS.items()} == {
-        name: cpu.required_features(name) for name in cpu.LEVELS
-    }
-    assert targets.host_features() == cpu.host_features()
 
 
 def test_gpu_targets() -> None:

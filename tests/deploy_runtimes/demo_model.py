@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import filelock
 import torch
 
 from tvm_equi.demo.model import ReferenceModel, Settings, graph_parameters, interaction_graph
@@ -62,6 +63,20 @@ def write_demo(
     )
     save_model(path, content)
     return reference
+
+
+def shared_demo(folder: Path, dtype: DType) -> Path:
+    """The model as C++ tests use it, for x86-64-v3; made once for all workers of a test run.
+
+    Args:
+        folder: that the workers share.
+        dtype: of its values.
+    """
+    path = folder / f"demo_{dtype}.tvmeq"
+    with filelock.FileLock(f"{path}.lock"):
+        if not path.exists():
+            write_demo(path, dtype, ["x86-64-v3"], gradient="d_positions")
+    return path
 
 
 def eager(reference: ReferenceModel, structure: Structure) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,14 +7,15 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import filelock
 import pytest
 import torch
 
-from tests.deploy_runtimes.cpp_build import build, shared_folder
-from tests.deploy_runtimes.demo_model import SMALL, eager, write_demo
+from tests.deploy_runtimes.cpp_build import build, environment, shared_folder
+from tests.deploy_runtimes.demo_model import SMALL, eager, shared_demo
 from tvm_equi.demo.run import make_reference
 from tvm_equi.demo.structures import Structure, molecule, structure_of
 from tvm_equi.deploy import container
@@ -44,14 +45,7 @@ def built(shared: Path) -> Path:
 def model(shared: Path) -> Callable[[str], Path]:
     """Model files by dtype."""
 
-    def made(dtype: str) -> Path:
-        path = shared / f"demo_{dtype}.tvmeq"
-        with filelock.FileLock(f"{path}.lock"):
-            if not path.exists():
-                write_demo(path, dtype, [TARGET], gradient="d_positions")  # type: ignore[arg-type]
-        return path
-
-    return made
+    return partial(shared_demo, shared)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +80,9 @@ def write_data(path: Path, structure: Structure, dtype: str) -> Path:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_calls(built: Path, model: Callable[[str], Path], dtype: str, tmp_path: Path) -> None:
     data = write_data(tmp_path / "data.safetensors", molecule(SMALL.cutoff), dtype)
-    done = subprocess.run([built / "calls", model(dtype), data], capture_output=True, text=True)
+    (other,) = TOLERANCE.keys() - {dtype}
+    command = [built / "calls", model(dtype), data, model(other)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     errors = json.loads(done.stdout)
     assert max(errors.values()) < TOLERANCE[dtype], errors
@@ -129,26 +125,24 @@ def test_example(example: Path, model: Callable[[str], Path], tmp_path: Path) ->
         assert text in done.stderr
 
 
-def test_what_is_shipped(
-    example: Path, parts: Path, model: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_what_is_shipped(example: Path, model: Callable[[str], Path], tmp_path: Path) -> None:
     """A program, two libraries and a model in a folder of their own run, and need nothing more."""
-    for path in (example / "potential", *(parts / "lib").glob("*.so")):
-        shutil.copy2(path, tmp_path / path.name)
-    hidden = example.parent / "hidden"
-    parts.rename(hidden)
-    try:
-        check_example(tmp_path / "potential", model("float32"))
-        listed = subprocess.run(
-            ["ldd", tmp_path / "potential"], capture_output=True, text=True, check=True
-        ).stdout
-    finally:
-        hidden.rename(parts)
+    command = ["cmake", "--install", str(example), "--prefix", str(tmp_path)]
+    subprocess.run(command, check=True, env=environment(), capture_output=True)
+    check_example(tmp_path / "potential", model("float32"))
+    listed = subprocess.run(
+        ["ldd", tmp_path / "potential"], capture_output=True, text=True, check=True
+    ).stdout
     assert "not found" not in listed
-    names = {line.split()[0].split("/")[-1].split(".so")[0] for line in listed.splitlines()}
+    libraries = {
+        line.split()[0].split("/")[-1].split(".so")[0]: line for line in listed.splitlines()
+    }
     system = {"linux-vdso", "libstdc++", "libm", "libgcc_s", "libc", "libdl", "libpthread"}
-    assert names - system - {"ld-linux-x86-64"} == {"libtvm_ffi", "libtvm_runtime"}
+    ours = libraries.keys() - system - {"ld-linux-x86-64"}
+    assert ours == {"libtvm_ffi", "libtvm_runtime"}
+    assert all(f"=> {tmp_path}/{name}.so" in libraries[name] for name in ours)
     sizes = {path.name: path.stat().st_size / 1e6 for path in tmp_path.iterdir()}
+    assert set(sizes) == {"potential", "libtvm_ffi.so", "libtvm_runtime.so"}
     assert sum(sizes.values()) < 10, sizes
 
 
@@ -229,6 +223,8 @@ def test_manifest_that_lies(built: Path, model: Callable[[str], Path], tmp_path:
         done = subprocess.run([built / "measure", path, *sizes], capture_output=True, text=True)
         assert done.returncode == 1, f"{name}: {done.stdout} {done.stderr}"
         assert done.stderr.startswith(f"error: load: {path}: "), f"{name}: {done.stderr}"
+        if name in ("kernel for program", "program for kernel", "no library"):
+            assert "; compiled with apache-tvm 0.27" in done.stderr
 
 
 def test_other_machine(built: Path, model: Callable[[str], Path], tmp_path: Path) -> None:

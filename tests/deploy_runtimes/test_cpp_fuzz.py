@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy import fuzz
-from tests.deploy_runtimes.cpp_build import build
+from tests.deploy_runtimes.cpp_build import build, shared_folder
 
 pytestmark = pytest.mark.deploy
 
@@ -15,8 +15,8 @@ FILES = 3000
 
 
 def test_both_readers_take_the_same_files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    shared = tmp_path_factory.getbasetemp().parent
-    built = build(Path(__file__).parent / "cpp", shared / "cpp_tests")
+    folder = shared_folder(tmp_path_factory) / "cpp_tests"
+    built = build(Path(__file__).parent / "cpp", folder)
     folder = tmp_path_factory.mktemp("mutants")
     first = random.randrange(10**9)
     expected, names = [], []

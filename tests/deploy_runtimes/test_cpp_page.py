@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.deploy_runtimes.cpp_build import environment
-from tests.deploy_runtimes.demo_model import eager, write_demo
+from tests.deploy_runtimes.cpp_build import environment, shared_folder
+from tests.deploy_runtimes.demo_model import SMALL, eager, shared_demo
+from tvm_equi.demo.run import make_reference
 from tvm_equi.demo.structures import Structure
 from tvm_equi.deploy.parts import copy_parts
 
@@ -32,10 +34,9 @@ def water() -> Structure:
     return Structure("water", torch.tensor(positions), species, senders, receivers, shifts)
 
 
-def test_page(tmp_path: Path) -> None:
-    reference = write_demo(
-        tmp_path / "potential.tvmeq", "float32", ["x86-64-v2"], gradient="d_positions"
-    )
+def test_page(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    model = shared_demo(shared_folder(tmp_path_factory), "float32")
+    shutil.copy2(model, tmp_path / "potential.tvmeq")
     copied, built = blocks("sh")
     assert copied == "tvm-equi runtime -o runtime\n"
     sizes = copy_parts(tmp_path / "runtime")
@@ -48,7 +49,7 @@ def test_page(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     lines = [line.split() for line in done.stdout.splitlines()]
-    energy, forces = eager(reference, water())
+    energy, forces = eager(make_reference(SMALL), water())
     found = [float(line[1]) for line in lines if line[0] == "force"]
     assert [float(line[1]) for line in lines if line[0] == "energy"] == pytest.approx(
         energy.tolist(), rel=1e-4

@@ -6,13 +6,15 @@ Its commands make the environment of `test_python.py`.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import tvm_equi
+from tests.deploy_runtimes.cpp_build import shared_folder
+from tests.deploy_runtimes.demo_model import shared_demo
 
 pytestmark = pytest.mark.deploy
 
@@ -26,22 +28,14 @@ print(json.dumps([list(forces.shape), str(forces.dtype), drift, kinetic, still])
 """
 
 
-def blocks(page: str, kind: str) -> list[str]:
-    text = (DOCS / page).read_text(encoding="utf-8")
-    return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
+PAGE = (DOCS / "deploy_python.md").read_text(encoding="utf-8")
 
 
-def test_examples_run(tmp_path: Path) -> None:
-    names: dict[str, object] = {}
-    exec(blocks("deploy.md", "python")[0], names)
-    model = names["model"]
-    assert callable(model)
-    gradients = {"d_positions": ("energy", "positions")}
-    compiled = tvm_equi.compile(model(), "x86-64-v2", derivatives=0, gradients=gradients)
-    compiled.save(tmp_path / "potential.tvmeq")
-    code = "import sys; sys.modules['torch'] = None\n" + "".join(
-        blocks("deploy_python.md", "python")
-    )
+def test_examples_run(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    made = shared_demo(shared_folder(tmp_path_factory), "float32")
+    shutil.copy(made, tmp_path / "potential.tvmeq")
+    examples = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    code = "import sys; sys.modules['torch'] = None\n" + "".join(examples)
     done = subprocess.run(
         [sys.executable, "-c", code + AFTER],
         capture_output=True,
@@ -52,7 +46,7 @@ def test_examples_run(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    shown = re.findall(r"^    (.*)", (DOCS / "deploy_python.md").read_text(), re.MULTILINE)
+    shown = re.findall(r"^    (.*)", PAGE, re.MULTILINE)
     assert lines[1:8] == [line for line in shown if line.startswith("  ")][:7]
     shape, dtype, drift, kinetic, loaded = json.loads(lines[-1])
     assert (shape, dtype, loaded) == ([5, 3], "float32", [])

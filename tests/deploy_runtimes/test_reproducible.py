@@ -35,7 +35,7 @@ def test_two_cold_caches(tmp_path: Path) -> None:
         }
         targets = ("x86-64-v2", "x86-64-v4", "sm_90")
         options = [word for target in targets for word in ("--target", target)]
-        code = "from tvm_equi.cli import main; main()"
+        code = "from tvm_equi.cli.app import main; main()"
         command = [sys.executable, "-c", code, "compile", folder / "model.json", *options]
         done = subprocess.run(
             [*command, "-o", folder / "model.tvmeq", "--derivatives", "1"],

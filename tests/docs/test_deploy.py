@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.test_cli import run
+from tests.cli.test_app import run
 
 PAGE = Path(__file__).parents[2] / "docs" / "deploy.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -217,3 +217,10 @@ def test_refusals(text: str, message: str) -> None:
     with pytest.raises(GraphError) as error:
         from_json(text)
     assert str(error.value).startswith(message)
+
+
+def test_any_depth_of_lists() -> None:
+    for depth in range(800, 1100):
+        text = '{"tvm_equi_graph":1,"outputs":[],"nodes":' + "[" * depth + "]" * depth + "}"
+        with pytest.raises(GraphError):
+            from_json(text)

@@ -36,5 +36,3 @@ def torch_outputs(plan: str, inputs: list[np.ndarray], index: np.ndarray | None 
         return [out.numpy() for out in run(plan, tensors)]
     topology = Topology(torch.tensor(index), (SENDERS, RECEIVERS))
     return [out.numpy() for out in convolve(plan, tensors, topology)]
-
-

@@ -94,7 +94,7 @@ def test_products(layout: str) -> None:
     paths = [(1, 2, 0, "uvu", True, 1.0), (1, 1, 0, "uvu", True, 1.0), (0, 2, 1, "uvu", True, 1.0)]
     build.tensor_product("tp", gated, "y", "3x0e+2x1o", paths)
     s = build.input("s", "2x0e+2x1o", rows="node")
-    build.symmetric_contraction("sc", s, "2x0e+2x1o", 3)
+    build.symmetric_contraction("sc", s, "2x0e+2x1o", 2)
     # the path 1o x 0e -> 0e is forbidden, and so left out
     assert_runs_like_the_others(build.graph("gate", "lin", "y", "tp", "sc"))
 

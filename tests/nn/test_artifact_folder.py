@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.artifact_folder import write_folder
 from tests.graphs import two_layers
 from tvm_equi.artifact.cpu import required_features
-from tvm_equi.artifact.manifest import write_folder
 from tvm_equi.compiler import compile
 from tvm_equi.errors import ArtifactError
 from tvm_equi.graph import to_json

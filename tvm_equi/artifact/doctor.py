@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from tvm_equi.artifact import cache, cuda
 from tvm_equi.artifact import cuda_libraries as libraries
 from tvm_equi.artifact.codegen import PINS
-from tvm_equi.artifact.cpu import LEVELS, host_features
+from tvm_equi.deploy.targets import LEVELS, host_features
 from tvm_equi.errors import TvmEquiError
 
 REQUIRED = ("torch", "e3nn", "numpy", "networkx", "filelock", "platformdirs", "typer", "rich")

@@ -5,17 +5,14 @@
     parameters.npz     arrays, no pickle
     kernels/<key>.so   libraries
 
-In: files, or a folder. Out: a folder, written in one step, or the manifest of a folder whose every
-file was checked. Nothing is executed or unpickled here.
+In: a folder that versions before model files wrote. Out: its manifest, after every file was
+checked. Nothing is executed or unpickled here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,59 +35,6 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "files": dict,
 }
 """Fields of the manifest beside the schema, with their JSON types."""
-
-
-def write_folder(path: Path, fields: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Writes an artifact in one step: there is the whole folder, or what was there before.
-
-    Args:
-        path: of the folder; an artifact there is replaced.
-        fields: of the manifest, without schema and files.
-        files: content by relative path, "/" between parts.
-
-    Raises:
-        ArtifactError: something else is at the path, or it cannot be written.
-    """
-    if path.exists() and not (path / MANIFEST).is_file() and not _is_empty_folder(path):
-        raise ArtifactError(
-            f"save: path: expected a new folder or an artifact to replace, got {path}"
-        )
-    table = {
-        name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-        for name, data in sorted(files.items())
-    }
-    manifest = {SCHEMA_KEY: SCHEMA, **fields, "files": table}
-    staging = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        for name, data in files.items():
-            _write(staging / name, data)
-        _write(staging / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False).encode())
-        if path.exists():
-            trash = staging.with_suffix(".old")
-            path.rename(trash)
-            staging.rename(path)
-            shutil.rmtree(trash, ignore_errors=True)
-        else:
-            staging.rename(path)
-    except OSError as error:
-        raise ArtifactError(
-            f"save: path: expected a folder that can be written, got {path} ({error})"
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a file through to the disk, with its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

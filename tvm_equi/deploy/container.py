@@ -134,7 +134,7 @@ def encode(manifest: Manifest, sections: Mapping[str, bytes]) -> bytes:
         if len(text) == len(before):
             break
     if len(text) > MAX_MANIFEST:
-        raise ArtifactError(f"save: manifest: expected at most 64 MiB, got {len(text)} bytes")
+        raise ArtifactError(f"save: manifest: expected at most 16 MiB, got {len(text)} bytes")
     data = bytearray(end)
     data[: HEADER + len(text)] = Header(end, len(text), hashlib.sha256(text).digest()).pack() + text
     for name, section in zip(names, table, strict=True):

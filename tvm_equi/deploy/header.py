@@ -14,7 +14,7 @@ from tvm_equi.errors import ArtifactError
 
 MAGIC = b"\x89TVMEQ\r\n"
 VERSION = 1
-MAX_MANIFEST = 64 << 20
+MAX_MANIFEST = 16 << 20
 
 _FACTS = struct.Struct("<8sIIQQ32s")
 """Magic, version, zero, size of the file, size and sha256 of the manifest; the last 32 bytes of the

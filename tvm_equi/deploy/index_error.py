@@ -30,4 +30,4 @@ def _refuse(what: str, count: int, index: int) -> None:
     Raises:
         IndexError: always.
     """
-    raise IndexError(f"{what}: expected an index from 0 to {count - 1}, got {index}")
+    raise IndexError(f"{what}: expected indices from 0 to {count - 1}, got {index}")

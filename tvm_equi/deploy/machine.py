@@ -2,8 +2,8 @@
 
 In: what makes machines, and a program's parameters. Out: the program's results for one thread.
 Intermediate values live in a pool of the runtime that all machines share. It keeps memory of every
-size that was ever used, so it is emptied when sizes change more than once: a simulation whose
-number of edges changes would fill it with memory that nothing fits.
+size that was ever used, though programs round sizes up to few (`relax/buckets.py`), so that it is
+emptied when sizes that differ by more come again and again.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ FUNCTION = "main"
 _CPU, _FIRST, _POOLED = 1, 0, 2
 """DLPack's number of the device, which one, and TVM's number of its allocator."""
 
-MAX_SIZES = 2
-"""Sets of sizes whose memory the pool keeps."""
+MAX_SIZES = 3
+"""Sets of rounded sizes whose memory the pool keeps."""
 
 
 class Machine:
@@ -62,6 +62,7 @@ class Machine:
         self._staging = tuple(Staging() for _ in range(num_inputs))
         self._outputs = tuple(outputs)
         self._empty_pool = load_runtime().get_global_func("vm.builtin.memory_manager.clear")
+        self._last: tuple[int, ...] | None = None
         self._sizes: set[tuple[int, ...]] = set()
 
     def run(self, inputs: Sequence[Array], sizes: tuple[int, ...]) -> list[Array]:
@@ -76,8 +77,7 @@ class Machine:
             ArtifactError: the program fails, or gives what its manifest does not say.
         """
         tensors = [stage.tensor(value) for stage, value in zip(self._staging, inputs, strict=True)]
-        is_new = sizes not in self._sizes
-        if is_new:
+        if sizes != self._last:
             self._note(sizes)
         try:
             results = list(self._function(*self._parameters, *tensors))
@@ -87,13 +87,15 @@ class Machine:
             raise ArtifactError(
                 f"{self.where}: expected the program to run, got: {error}"
             ) from error
-        if is_new:
+        if self._last is None:
             self._check(results)
+        self._last = sizes
         taken = {tensor.data_ptr() for tensor in tensors}
         found = []
         for result in results:
             start, array = result.data_ptr(), np.from_dlpack(result)
-            if start in taken or start in self._fixed:  # an input, a parameter, or given twice
+            is_shared = start in taken or start in self._fixed  # an input, a parameter, or twice
+            if is_shared or not array.flags.writeable:  # numpy before 2 lets nobody write
                 array = array.copy()
             taken.add(start)
             found.append(array)
@@ -101,10 +103,11 @@ class Machine:
 
     def _note(self, sizes: tuple[int, ...]) -> None:
         """Remembers sizes; empties the pool before it would keep memory for too many."""
-        if len(self._sizes) >= MAX_SIZES:
+        rounded = tuple(rounded_up(size) for size in sizes)
+        if rounded not in self._sizes and len(self._sizes) >= MAX_SIZES:
             self._empty_pool()
             self._sizes.clear()
-        self._sizes.add(sizes)
+        self._sizes.add(rounded)
 
     def _check(self, results: Sequence[Any]) -> None:
         """Compares results with the manifest: number, dtypes and numbers of axes.
@@ -119,3 +122,17 @@ class Machine:
                 f"{self.where}: outputs: expected {wanted}, as (dtype, axes), got {got}; "
                 "the manifest does not belong to the program"
             )
+
+
+def rounded_up(size: int) -> int:
+    """A size, or the next one above that has at most 3 significant bits, as programs round memory.
+
+    Args:
+        size: 0 or more.
+
+    Example:
+        >>> [rounded_up(size) for size in (5, 9, 1000, 1024, 1025)]
+        [5, 10, 1024, 1024, 1280]
+    """
+    step = max(size.bit_length() - 3, 0)
+    return -(-size >> step) << step

@@ -32,7 +32,7 @@ _PRESENT = "vm.builtin.memory_manager.clear"
 """A function that the library registers, and may not register twice."""
 
 _local = threading.local()
-_forked = False
+"""Of each thread: `count`, the threads that its pool was told to use, and whether it `is_dead`."""
 
 
 def candidates() -> Iterator[Path]:
@@ -121,10 +121,10 @@ def default_threads() -> int:
 def use_threads(count: int) -> None:
     """Makes parallel loops called from this thread use `count` threads.
 
-    A process forked from one that has run a parallel loop has none of its workers, so that it runs
-    serially.
+    Every thread has a pool of its own. One that has run a parallel loop and is then forked has none
+    of its workers in the new process, and runs serially there; other threads do not.
     """
-    if _forked:
+    if getattr(_local, "is_dead", False):
         count = 1
     if getattr(_local, "count", 0) == count:
         return
@@ -141,12 +141,10 @@ def _cores(count: int) -> list[str]:
 
 
 def _serial_after_fork() -> None:
-    global _forked
-    _forked = True
+    """Has TVM bypass the pool of the thread that was forked, by a limit of one thread."""
     if getattr(_local, "count", 0):
-        # The pool of the forking thread is dead here: a limit of one thread makes TVM bypass it.
         load_runtime().get_global_func("runtime.config_threadpool")(SHARE_ALL_CORES, 1, _cores(1))
-        _local.count = 1
+        _local.count, _local.is_dead = 1, True
 
 
 os.register_at_fork(after_in_child=_serial_after_fork)

@@ -82,4 +82,16 @@ def aligned_tensor(value: Array) -> Any:
         copy = aligned_bytes(value.nbytes).view(value.dtype).reshape(value.shape)
         np.copyto(copy, value)
         value = copy
-    return load_runtime().from_dlpack(value.__dlpack__(max_version=(1, 0)))
+    return load_runtime().from_dlpack(value if value.flags.writeable else _writeable(value))
+
+
+def _writeable(value: Array) -> Array:
+    """The same memory as an array that numpy hands out: read-only ones it keeps, before 2.1."""
+
+    class Same:
+        """Keeps the memory."""
+
+        kept = value
+        __array_interface__ = value.__array_interface__ | {"data": (value.ctypes.data, False)}
+
+    return np.asarray(Same())

@@ -166,7 +166,10 @@ def _encode(value: Any) -> Any:
 
 def describe(value: Any) -> str:
     """A value of JSON in an error: short, and with its type where that matters."""
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:  # read at the last possible depth
+        return "lists within lists too deep"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

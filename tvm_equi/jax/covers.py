@@ -58,7 +58,7 @@ def cover(plan: str, dtype: str) -> Cover | None:
     """
     kernel, *words = plan.split(" ")
     known = _known.get((dtype, kernel), [])
-    if not words or not known or _is_installed(plan, dtype):
+    if not known or not words or tuple(words) in known or _is_installed(plan, dtype):
         return None
     first = resolve(kernel)
     counts = len(first.inputs), len(first.outputs)

@@ -7,9 +7,9 @@ irreps; leading axes are rows. Weights are arguments, flat, in e3nn's order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax.numpy as jnp
 
@@ -24,7 +24,7 @@ from tvm_equi.jax.graph_rules import operation_rule
 from tvm_equi.jax.harmonics import harmonics_function
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)  # without slots: JAX refers to functions weakly
 class Operation:
     """A function of arrays: `operation(x, ...)`.
 
@@ -117,19 +117,11 @@ def tensor_product(
         irrep_normalization=irrep_normalization,
         path_normalization=path_normalization,
     )
-    operation = build.graph(shared).node(shared).operation
-    if not isinstance(operation, TensorProduct):
-        raise ArgumentError(f"tensor_product: expected a product, got {operation}")
+    operation = cast(TensorProduct, build.graph(shared).node(shared).operation)
     numel = sum(operation.weight_sizes())
-    if numel and weights == "row":
-        operation = TensorProduct(
-            operation.irreps_in1,
-            operation.irreps_in2,
-            operation.irreps_out,
-            operation.instructions,
-            "row",
-            layout,
-        )
+    if numel:
+        operation = replace(operation, weights=weights)
+        operation.check()
     rule = operation_rule(operation, [])
     dims = (build.value(x).dim, build.value(y).dim)
     return Operation("tensor_product", rule, dims, numel, weights if numel else "none")

@@ -18,13 +18,12 @@ import numpy as np
 from tvm_equi.errors import (
     ArgumentError,
     ArgumentTypeError,
-    GraphError,
     IndexRangeError,
     unknown_choice,
 )
 from tvm_equi.graph import DEFAULT_PIPELINE, TensorProductGraph
 from tvm_equi.graph.operations import Input
-from tvm_equi.graph.types import IndexType, Type
+from tvm_equi.graph.types import IndexType, Type, ValueType
 from tvm_equi.jax.graph_call import Call, Rule, Topologies
 from tvm_equi.jax.graph_rules import prepare
 from tvm_equi.jax.topology import Topology
@@ -95,21 +94,13 @@ class GraphFunction:
         Args:
             key: of JAX's random numbers.
         """
-        found = {}
-        for name, part in zip(
-            self.graph.parameters,
-            jax.random.split(key, max(1, len(self.graph.parameters))),
-            strict=False,
-        ):
+        names = self.graph.parameters
+        found: dict[str, Any] = {}
+        for name, part in zip(names, jax.random.split(key, max(1, len(names))), strict=False):
             kind = self.graph.types[name]
-            if isinstance(kind, IndexType):
-                raise GraphError(f"graph: {name}: expected a value, got an index")
-            draw = jnp.zeros if name.endswith("bias") else None
-            found[name] = (
-                draw(kind.dim, kind.dtype)
-                if draw is not None
-                else jax.random.normal(part, (kind.dim,), kind.dtype)
-            )
+            if isinstance(kind, ValueType):
+                drawn = jax.random.normal(part, (kind.dim,), kind.dtype)
+                found[name] = jnp.zeros_like(drawn) if name.endswith("bias") else drawn
         return found
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -117,6 +108,7 @@ class GraphFunction:
 
         Raises:
             ArgumentError: one is missing, unknown or given twice.
+            ArgumentTypeError: one is no array.
         """
         names = self.graph.inputs
         if len(args) > len(names):
@@ -210,14 +202,15 @@ def _check_array(name: str, value: Any, kind: Type) -> None:
     """
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise ArgumentTypeError(f"graph: {name}: expected an array, got {type(value).__name__}")
-    is_index = isinstance(kind, IndexType)
-    dtypes = ("int32", "int64") if is_index else (kind.dtype,)
+    dtypes: tuple[str, ...] = ("int32", "int64")
+    columns: tuple[int, ...] = ()
+    if isinstance(kind, ValueType):
+        dtypes, columns = (kind.dtype,), (kind.dim,)
     if str(value.dtype) not in dtypes:
         wanted = " or ".join(dtypes)
         hint = "; set jax_enable_x64" if wanted == "float64" else f"; cast it to {dtypes[0]}"
         raise ArgumentTypeError(f"graph: {name}: expected {wanted}, got {value.dtype}{hint}")
     leading = [] if kind.rows == "shared" else [f"{kind.rows}s"]
-    columns = () if is_index else (kind.dim,)
     shape = tuple(value.shape)
     if len(shape) != len(leading) + len(columns) or shape[len(leading) :] != columns:
         wanted = ", ".join([*leading, *map(str, columns)])

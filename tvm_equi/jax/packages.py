@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from tvm_equi.errors import MissingPackageError
 
-NEEDED = {"jax": (0, 8), "jaxlib": (0, 8), "jax-tvm-ffi": (0, 1, 3)}
-"""Oldest versions that serve."""
+NEEDED = {"jax": (0, 9, 1), "jaxlib": (0, 9, 1), "jax-tvm-ffi": (0, 1, 3)}
+"""Oldest versions that serve: jax-tvm-ffi speaks a version of XLA's interface that others lack."""
 
 
 @lru_cache(maxsize=1)

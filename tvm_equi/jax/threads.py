@@ -42,7 +42,7 @@ def set_num_threads(count: int) -> None:
         ArgumentError: the count is below 1.
     """
     global _count
-    if not isinstance(count, int) or count < 1:
+    if not isinstance(count, int) or count < 1:  # type: ignore[redundant-expr]
         raise ArgumentError(f"set_num_threads: count: expected 1 or more, got {count!r}")
     _count = count
 

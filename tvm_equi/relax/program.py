@@ -7,7 +7,7 @@ The same model gives the same bytes each time.
 Who loads a program registers two kinds of functions in tvm_ffi's registry before the virtual
 machine is initialised: each kernel's `tvm_equi_kernel` under `library_name(its bytes)`, and
 `tvm_equi.index_error`, a function of (what: str, count: int, index: int) that raises an error such
-as "senders: expected an index from 0 to 9, got 12". `main` takes parameters, then inputs, and
+as "senders: expected indices from 0 to 9, got 12". `main` takes parameters, then inputs, and
 returns a tuple of tensors.
 """
 

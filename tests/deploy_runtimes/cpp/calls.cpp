@@ -1,9 +1,10 @@
 // Calls of the demo's potential: values, threads, errors, memory. Prints errors of values as JSON.
 //
-//     calls MODEL DATA.safetensors
+//     calls MODEL DATA.safetensors OTHER
 //
-// DATA has the inputs by name, and what e3nn gives in float64 as expected.energy and
-// expected.d_positions.
+// OTHER is a model with other kernels. DATA has the inputs by name, and what e3nn gives in float64
+// as expected.energy and expected.d_positions.
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -84,26 +85,39 @@ static bool is_equal(const Outputs& a, const Outputs& b) {
   return a.size() == b.size();
 }
 
-/// Several threads at once give what one gives, whatever the number of threads of a call.
+/// Several threads at once give what one gives, whatever the number of threads of a call, while
+/// another model is loaded.
 template <typename T>
-static void test_threads(const std::string& path, const Inputs& inputs) {
-  const Model serial = Model::load(path, {2}), parallel = serial;
+static void test_threads(const std::string& path, const std::string& other, const Inputs& inputs) {
+  const Model serial = Model::load(path, {2});
   constexpr int kThreads = 4, kCalls = 100;
   std::vector<Outputs> expected;
-  for (int i = 0; i < kThreads; ++i)
+  for (int i = 0; i < kThreads; ++i) {
     expected.push_back(serial(stretched<T>(inputs, 1 + 0.01 * i).named()));
+  }
   std::vector<int> wrong(kThreads, 0);
   std::vector<std::thread> threads;
-  for (int i = 0; i < kThreads; ++i) {
+  for (size_t i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] {
-      const Model model = i % 2 == 0 ? parallel : Model::load(path, {1});
-      const Inputs mine = stretched<T>(inputs, 1 + 0.01 * i);
-      for (int call = 0; call < kCalls; ++call)
-        wrong[size_t(i)] += !is_equal(model(mine.named()), expected[size_t(i)]);
+      const Model model = i % 2 == 0 ? serial : Model::load(path, {1});
+      const Inputs mine = stretched<T>(inputs, 1 + 0.01 * double(i));
+      for (int call = 0; call < kCalls; ++call) {
+        if (i == 0 && call == 10) Model::load(other);
+        wrong[i] += !is_equal(model(mine.named()), expected[i]);
+      }
     });
   }
   for (std::thread& thread : threads) thread.join();
   for (int count : wrong) check(count == 0, std::to_string(count) + " wrong results of a thread");
+}
+
+/// The workers of a pool are not there after a fork: the child runs serially, and gives the same.
+static void test_fork(const Model& model, const Inputs& inputs) {
+  const Outputs expected = model(inputs.named());
+  const pid_t child = fork();
+  if (child == 0) _exit(is_equal(model(inputs.named()), expected) ? 0 : 1);
+  int status = -1;
+  check(waitpid(child, &status, 0) == child && status == 0, "a call after a fork");
 }
 
 template <typename T>
@@ -184,6 +198,9 @@ static void test_errors(const std::string& path, const Model& model, const Input
   check_error("tensor: item: expected one element", [&] { expected["d_positions"].item<T>(); });
   check_error("tensor: values: expected 6 for the shape, got 2",
               [] { Tensor::copy(std::vector<T>(2), {2, 3}); });
+  check_error("tensor: shape: expected fewer elements",
+              [] { Tensor::empty<T>({int64_t(1) << 40, int64_t(1) << 40}); });
+  check_error("bytes of memory, got none", [] { Tensor::empty<T>({int64_t(1) << 50}); });
   check_error("tensor: shape: expected no negative sizes", [] { Tensor::empty<T>({2, -3}); });
   check_error("tensor: expected a tensor, got none",
               [] { Tensor(static_cast<const DLTensor*>(nullptr)); });
@@ -228,10 +245,11 @@ static void test_memory(const Model& model, const Inputs& inputs) {
 }
 
 template <typename T>
-static void test(const std::string& path, const Data& data) {
+static void test(const std::string& path, const Data& data, const std::string& other) {
   const Inputs inputs{data.tensor("positions"), data.tensor("species"), data.tensor("senders"),
                       data.tensor("receivers"), data.tensor("shifts")};
-  test_threads<T>(path, inputs);
+  test_threads<T>(path, other, inputs);
+  test_fork(Model::load(path, {2}), inputs);
   const Model model = Model::load(path);
   const Outputs out = model(inputs.named());
   std::printf("{\"energy\": %.3e, \"d_positions\": %.3e}\n",
@@ -243,10 +261,11 @@ static void test(const std::string& path, const Data& data) {
 }
 
 int main(int count, char** arguments) try {
-  if (count != 3) return 2;
+  if (count != 4) return 2;
   const Data data(arguments[2]);
   const bool is_double = data.tensors.at("positions").dtype == "float64";
-  is_double ? test<double>(arguments[1], data) : test<float>(arguments[1], data);
+  is_double ? test<double>(arguments[1], data, arguments[3])
+            : test<float>(arguments[1], data, arguments[3]);
   return num_failures() == 0 ? 0 : 1;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "error: %s\n", error.what());

@@ -62,8 +62,8 @@ static void test_json() {
   check_error("the end of the text", [] { parse_json("t", "{} {}"); });
   check_error("lists within one another", [] { parse_json("t", std::string(100000, '[')); });
   std::string many = "[0";
-  for (int i = 0; i < 5'000'000; ++i) many += ",0";
-  check_error("at most 4000000 values", [&] { parse_json("t", many + "]"); });
+  for (int i = 0; i < 1'000'000; ++i) many += ",0";
+  check_error("at most 1000000 values", [&] { parse_json("t", many + "]"); });
 }
 
 static void test_section_names() {

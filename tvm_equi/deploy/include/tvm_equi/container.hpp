@@ -28,7 +28,7 @@ inline constexpr std::string_view kMagic("\x89TVMEQ\r\n", 8);
 inline constexpr uint32_t kContainerVersion = 1;
 inline constexpr std::string_view kSchemaKey = "tvm_equi_model";
 inline constexpr int64_t kSchema = 1;
-inline constexpr uint64_t kHeaderSize = 96, kAlignment = 64, kMaxManifest = uint64_t(64) << 20;
+inline constexpr uint64_t kHeaderSize = 96, kAlignment = 64, kMaxManifest = uint64_t(16) << 20;
 
 template <typename T>
 T little_endian(const unsigned char* data) {

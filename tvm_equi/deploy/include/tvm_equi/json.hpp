@@ -84,7 +84,7 @@ class JsonParser {
 
  private:
   static constexpr int kMaxDepth = 32;
-  static constexpr size_t kMaxValues = 4'000'000;  // bounds the memory that a text can ask for
+  static constexpr size_t kMaxValues = 1'000'000;  // bounds the memory that a text can ask for
 
   [[noreturn]] void fail(std::string_view expected) const {
     const std::string_view rest = text_.substr(at_);

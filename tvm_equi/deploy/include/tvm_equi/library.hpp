@@ -22,6 +22,7 @@
 
 #include "container.hpp"
 #include "error.hpp"
+#include "runtime.hpp"
 
 namespace tvm_equi {
 
@@ -122,7 +123,7 @@ class LibraryLoader {
       detail::refuse(container_.where() + ": " + std::string(section),
                      "a function " + std::string(detail::kKernelFunction), "none");
     }
-    tvm::ffi::Function::SetGlobal(name, function.value());  // which keeps the library
+    detail::FunctionTable::add(name, function.value());  // which keeps the library
     return function.value();
   }
 

@@ -34,6 +34,7 @@ class Machines {
   /// What the program returns.
   tvm::ffi::Any run(const tvm::ffi::AnyView* arguments, size_t count) {
     Lease lease{this, take()};
+    const auto reading = FunctionTable::read();
     tvm::ffi::Any result;
     lease.machine->main.CallPacked(arguments, int32_t(count), &result);
     return result;

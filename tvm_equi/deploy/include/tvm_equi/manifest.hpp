@@ -77,6 +77,7 @@ struct ProgramEntry {
 };
 
 struct Manifest {
+  std::map<std::string, std::string> versions;  // of what compiled it
   std::string dtype;
   int64_t derivatives;
   std::vector<Target> targets;
@@ -101,8 +102,10 @@ class ManifestReader {
   Manifest read() {
     manifest_.only({"tvm_equi_model", "versions", "dtype", "derivatives", "targets", "kernels",
                     "plans", "parameters", "graph", "programs", "sections"});
-    manifest_["versions"].each_pair([](const std::string&, const Field& field) { field.text(); });
     Manifest out;
+    manifest_["versions"].each_pair([&](const std::string& name, const Field& field) {
+      out.versions.emplace(name, field.text());
+    });
     out.targets = manifest_["targets"].each(read_target);
     if (out.targets.empty()) manifest_["targets"].fail("one or more");
     check_unique(manifest_["targets"].where(), names_of(out.targets));

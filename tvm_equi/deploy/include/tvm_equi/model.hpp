@@ -68,9 +68,13 @@ class LoadedProgram {
     load_runtime(options.runtime);
     register_index_error();
     Threads::expect(threads_);
-    LibraryLoader loader(container);
-    for (const std::string& section : entry_.kernels.at(target_)) loader.kernel(section);
-    machines_.emplace(where_, loader.module(entry_.libraries.at(target_)));
+    try {
+      LibraryLoader loader(container);
+      for (const std::string& section : entry_.kernels.at(target_)) loader.kernel(section);
+      machines_.emplace(where_, loader.module(entry_.libraries.at(target_)));
+    } catch (const Error& error) {
+      throw Error(error.what() + compiled_with());
+    }
   }
   LoadedProgram(const LoadedProgram&) = delete;
   LoadedProgram& operator=(const LoadedProgram&) = delete;
@@ -106,6 +110,15 @@ class LoadedProgram {
   }
 
  private:
+  /// What a library that cannot be loaded was made for.
+  std::string compiled_with() const {
+    std::string text;
+    for (const auto& [name, version] : manifest_.versions) {
+      text += (text.empty() ? "; compiled with " : ", ") + name + " " + version;
+    }
+    return std::string(clipped(text));
+  }
+
   /// Whether an output is handed through: it must outlive inputs, and be no way to change
   /// parameters.
   static bool is_memory_of(const std::vector<Tensor>& tensors, const Tensor& output) {

@@ -17,6 +17,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -26,12 +27,40 @@ namespace tvm_equi {
 
 namespace detail {
 
-/// Held while functions are registered or looked up: tvm_ffi's table of them has no lock of its
-/// own.
+/// Held while something is loaded.
 inline std::mutex& load_mutex() {
   static std::mutex mutex;
   return mutex;
 }
+
+/// tvm_ffi's table of functions by name has no lock of its own, and programs look up what they call
+/// when they first call it. So calls hold the table as readers, and what is loaded is added when no
+/// call goes on.
+class FunctionTable {
+ public:
+  static std::shared_lock<std::shared_mutex> read() {
+    std::lock_guard<std::mutex> behind_writers(gate());
+    return std::shared_lock<std::shared_mutex>(table());
+  }
+
+  /// The caller holds load_mutex() and has seen that there is no such function.
+  static void add(const std::string& name, const tvm::ffi::Function& function) {
+    std::lock_guard<std::mutex> no_new_readers(gate());  // or calls without end keep it waiting
+    std::unique_lock<std::shared_mutex> lock(table());
+    tvm::ffi::Function::SetGlobal(name, function);
+  }
+
+ private:
+  static std::mutex& gate() {
+    static std::mutex mutex;
+    return mutex;
+  }
+
+  static std::shared_mutex& table() {
+    static std::shared_mutex mutex;
+    return mutex;
+  }
+};
 
 inline bool has_runtime() {
   return tvm::ffi::Function::GetGlobal("runtime.config_threadpool").has_value();
@@ -84,7 +113,7 @@ inline void register_index_error() {
                               std::to_string(count - 1) + ", got " + std::to_string(index),
                           "");
   };
-  tvm::ffi::Function::SetGlobal(kName, tvm::ffi::Function::FromTyped(raise));
+  FunctionTable::add(kName, tvm::ffi::Function::FromTyped(raise));
 }
 
 /// Threads of the parallel loops that are called from this thread.

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -27,7 +26,8 @@ struct AlignedMemory {
     const size_t room =
         std::max<size_t>(1, (size + kTensorAlignment - 1) / kTensorAlignment) * kTensorAlignment;
     tensor->data = std::aligned_alloc(kTensorAlignment, room);
-    if (tensor->data == nullptr) throw std::bad_alloc();
+    if (tensor->data == nullptr)
+      refuse("tensor", std::to_string(size) + " bytes of memory", "none");
   }
   void FreeData(DLTensor* tensor) { std::free(tensor->data); }
 };
@@ -116,8 +116,13 @@ class Tensor {
 
   /// New memory, its content arbitrary.
   static Tensor empty(DLDataType dtype, const std::vector<int64_t>& shape) {
+    int64_t num_bytes = 8;  // of the longest number
     for (int64_t size : shape) {
       if (size < 0) detail::refuse("tensor: shape", "no negative sizes", std::to_string(size));
+      if (size > 0 && __builtin_mul_overflow(num_bytes, size, &num_bytes)) {
+        detail::refuse("tensor: shape", "fewer elements",
+                       detail::shape_text(shape.data(), int(shape.size())));
+      }
     }
     return tvm::ffi::Tensor::FromNDAlloc(detail::AlignedMemory(), shape_view(shape), dtype, kCpu);
   }

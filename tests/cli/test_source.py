@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tvm_equi.cli_source import check_dtype, read_source
+from tvm_equi.cli.source import check_dtype, read_source
 from tvm_equi.errors import ArgumentError, UnsupportedError
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tvm_equi.cli_source import readable_errors
+from tvm_equi.cli.source import readable_errors
 
 
 def register(app: typer.Typer) -> None:

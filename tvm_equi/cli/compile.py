@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tvm_equi.cli_source import Source, check_dtype, read_source, readable_errors
+from tvm_equi.cli.source import Source, check_dtype, read_source, readable_errors
 from tvm_equi.errors import ArgumentError
 
 Targets = Annotated[
@@ -58,8 +58,8 @@ def compile_command(
 ) -> None:
     """Compile a graph, module or captured model ahead of time, into one file for all targets."""
     import tvm_equi
-    from tvm_equi.cli_graph import print_graph
-    from tvm_equi.cli_model import print_model
+    from tvm_equi.cli.graph import print_graph
+    from tvm_equi.cli.model import print_model
     from tvm_equi.deploy.container import read
 
     if dtype is not None:

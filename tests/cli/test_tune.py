@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_app import run, spec  # noqa: F401 (a fixture)
 from tests.kernels import product
-from tests.test_cli import run, spec  # noqa: F401 (a fixture)
 from tests.tuning.databases import write_database
 from tests.tuning.test_server import Server, start, started, tracker  # noqa: F401 (fixtures)
 from tvm_equi.schedule import databases, records

@@ -9,8 +9,8 @@ import torch
 
 import tvm_equi
 import tvm_equi.deploy
-from tests.test_cli import run, spec  # noqa: F401 (a fixture)
-from tvm_equi.cli_compile import read_gradients
+from tests.cli.test_app import run, spec  # noqa: F401 (a fixture)
+from tvm_equi.cli.compile import read_gradients
 from tvm_equi.deploy.container import read
 from tvm_equi.errors import ArgumentError
 

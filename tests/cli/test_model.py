@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.deploy.model_files import MANIFEST, SECTIONS, example
-from tvm_equi.cli_model import is_model_file, print_model
+from tvm_equi.cli.model import is_model_file, print_model
 from tvm_equi.deploy.container import decode, encode
 
 

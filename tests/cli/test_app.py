@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tvm_equi.artifact import doctor
-from tvm_equi.cli import app, main, read_source
+from tvm_equi.cli.app import app, main, read_source
 
 SPEC = {
     "tensor_product": {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from tvm_equi.cli import app
+from tvm_equi.cli.app import app
 
 
 def test_runtime(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command `tvm-equi`: demo, inspect, doctor, and those of the modules `cli_*`.
+"""The command `tvm-equi`: demo, inspect, doctor, and those of the modules beside it.
 
 In: a command line. Out: text on the terminal, artifacts on disk. An error of the package is one
 line and exit code 2; `doctor` exits with 1 if something needed is missing.
@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tvm_equi import cli_compile, cli_export, cli_runtime, cli_tune
-from tvm_equi.cli_source import check_dtype, read_source, readable_errors
+from tvm_equi.cli import compile, export, runtime, tune
+from tvm_equi.cli.source import check_dtype, read_source, readable_errors
 
 app = typer.Typer(
     help="Compile O(3)-equivariant tensor products.",
@@ -48,10 +48,10 @@ def demo(
     run_demo(Options(atoms, threads, out, dtype, settings, seconds), Console())  # type: ignore[arg-type]
 
 
-cli_compile.register(app)
-cli_tune.register(app)
-cli_runtime.register(app)
-cli_export.register(app)
+compile.register(app)
+tune.register(app)
+runtime.register(app)
+export.register(app)
 
 
 @app.command()
@@ -71,8 +71,8 @@ def inspect(
     Of a model file also its targets, programs and sizes, after every checksum.
     """
     from tvm_equi.artifact.codegen import assembly, tensorir
-    from tvm_equi.cli_graph import print_graph, print_removals
-    from tvm_equi.cli_model import is_model_file, print_model
+    from tvm_equi.cli.graph import print_graph, print_removals
+    from tvm_equi.cli.model import is_model_file, print_model
     from tvm_equi.compiler import as_graph
     from tvm_equi.deploy.container import read
     from tvm_equi.graph import DEFAULT_PIPELINE, from_json
@@ -146,7 +146,3 @@ def _artifact_graph(path: Path, console: Console) -> Any:
 def main() -> None:
     """Runs the command line."""
     app()
-
-
-if __name__ == "__main__":
-    main()

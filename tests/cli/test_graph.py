@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.test_cli import run
+from tests.cli.test_app import run
 
 
 def test_inspect_says_what_was_pruned(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.export.test_pt2 import write_package
-from tvm_equi.cli import app
+from tvm_equi.cli.app import app
 from tvm_equi.export import torch_ops
 from tvm_equi.export.pt2 import KERNELS
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tvm_equi.cli_source import Source, check_dtype, read_source, readable_errors
+from tvm_equi.cli.source import Source, check_dtype, read_source, readable_errors
 from tvm_equi.errors import ArgumentError
 
 schedules = typer.Typer(
