@@ -18,7 +18,7 @@ def test_an_index_is_copied_or_refused(dtype: torch.dtype) -> None:
     index, result = torch.tensor([0, 4, 2], dtype=dtype), torch.zeros(3, dtype=torch.int64)
     check(index, 5, result)
     assert result.tolist() == [0, 4, 2]
-    with pytest.raises(IndexError, match="batch: expected an index from 0 to 3, got 4"):
+    with pytest.raises(IndexError, match="batch: expected indices from 0 to 3, got 4"):
         check(index, 4, result)
 
 

@@ -81,7 +81,7 @@ def test_an_index_out_of_range(built: tuple[Captured, Program, Run]) -> None:
     for name, bad in (("senders", 9), ("receivers", -1)):
         inputs = make_inputs(captured, 9, 40)
         inputs[[value.name for value in captured.inputs].index(name)][7] = bad
-        with pytest.raises(IndexError, match=f"{name}: expected an index from 0 to 8, got {bad}"):
+        with pytest.raises(IndexError, match=f"{name}: expected indices from 0 to 8, got {bad}"):
             run(*inputs)
 
 

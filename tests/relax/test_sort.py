@@ -54,7 +54,7 @@ def test_an_index_out_of_range_is_an_error(functions: list[Any], row: int, bad: 
     edge_index[row, 5] = bad
     end, count = (("senders", 5), ("receivers", 3))[row]
     message = (
-        rf"edge_index: {end} \(row {row}\): expected an index from 0 to {count - 1}, got {bad}$"
+        rf"edge_index: {end} \(row {row}\): expected indices from 0 to {count - 1}, got {bad}$"
     )
     for side in (0, 1):
         with pytest.raises(IndexError, match=message):

@@ -38,9 +38,11 @@ class ScheduleGlue:
             if isinstance(function, tirx.PrimFunc) and SCHEDULED not in (function.attrs or {}):
                 try:
                     scheduled = schedule(function)
-                except s_tir.ScheduleError as error:  # right as it is, and slower
-                    logger.warning("%s: runs as TVM made it: %s", variable.name_hint, error)
-                    scheduled = function
+                except s_tir.ScheduleError as error:  # right as TVM made it, and slower
+                    logger.warning("%s: runs step by step: %s", variable.name_hint, error)
+                    state = s_tir.Schedule(tvm.IRModule({"main": function}))
+                    _start_sums(state)
+                    scheduled = state.mod["main"].with_attr(SCHEDULED, True)
                 result.update_func(variable, _with_any_alignment(scheduled))
         return result
 
@@ -53,6 +55,7 @@ def schedule(function: Any) -> Any:
     """
     state = s_tir.Schedule(tvm.IRModule({"main": function}))
     _inline(state)
+    _start_sums(state)
     serial = state.mod["main"]
     loops = _parallel_loops(state)
     if not loops:
@@ -73,13 +76,29 @@ def _inline(state: Any) -> None:
             state.compute_inline(block)
 
 
+def _start_sums(state: Any) -> None:
+    """Sets sums to zero before loops that may be empty: TVM does it in the first iteration."""
+    for block in state.get_child_blocks(state.get_sblock("root")):
+        kinds = [var.iter_type for var in state.get(block).iter_vars]
+        loops = state.get_loops(block)
+        over = [
+            loop for loop, kind in zip(loops, kinds, strict=False) if kind != tirx.IterVar.DataPar
+        ]
+        if any(not isinstance(state.get(loop).extent, tirx.IntImm) for loop in over):
+            state.decompose_reduction(block, over[0])
+
+
 def _parallel_loops(state: Any) -> list[Any]:
     """The outermost loop of each block, where it is over rows."""
     found = []
     for block in state.get_child_blocks(state.get_sblock("root")):
         loops = state.get_loops(block)
+        if not loops:
+            continue
         kinds = [var.iter_type for var in state.get(block).iter_vars]
-        if loops and kinds[0] == tirx.IterVar.DataPar and _is_long(state.get(loops[0]).extent):
+        is_new = not any(state.get(loops[0]).same_as(state.get(loop)) for loop in found)
+        is_over_rows = kinds[:1] == [tirx.IterVar.DataPar]
+        if is_new and is_over_rows and _is_long(state.get(loops[0]).extent):
             found.append(loops[0])
     return found
 

@@ -69,7 +69,7 @@ def test_an_index_out_of_range_is_an_error_before_anything_is_read() -> None:
     for row, bad in ((0, 4), (1, 2**40), (0, -1), (1, -(2**62))):
         inputs = make_inputs(sizes, counts, into, torch.float64)
         inputs["edge_index"][row, 3] = bad
-        message = f"edge_index: expected an index from 0 to 3, got {bad}$"
+        message = f"edge_index: expected indices from 0 to 3, got {bad}$"
         with pytest.raises(IndexError, match=message):
             run(*inputs.values())
 

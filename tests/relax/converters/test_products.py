@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.programs import capture_function, check_function
+from tests.programs import CASES, capture_function, check_function
 from tvm_equi.relax.lower import kernels_in
 from tvm_equi.relax.translate import translate
 
@@ -27,7 +27,7 @@ def products(**inputs: torch.Tensor) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_values_are_those_of_torch(dtype: torch.dtype) -> None:
-    check_function(products, SIZES, dtype=dtype)
+    check_function(products, SIZES, dtype=dtype, cases=(*CASES, {"rows": 0, "edges": 1}))
 
 
 def test_a_matrix_of_fixed_shape_is_that_of_a_linear_kernel() -> None:

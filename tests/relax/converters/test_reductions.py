@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.programs import capture_function, check_function, load
+from tests.programs import CASES, capture_function, check_function, load
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.relax.program import build_program
 from tvm_equi.relax.translate import translate
@@ -23,7 +23,7 @@ def reductions(x: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def test_values_are_those_of_torch() -> None:
-    check_function(reductions, {"x": ("rows", 4, 3)})
+    check_function(reductions, {"x": ("rows", 4, 3)}, cases=(*CASES, {"rows": 0, "edges": 1}))
 
 
 def test_a_sum_of_many_rows_in_float32_is_exact() -> None:
