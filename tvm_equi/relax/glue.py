@@ -90,7 +90,7 @@ def _start_sums(state: Any) -> None:
 
 def _parallel_loops(state: Any) -> list[Any]:
     """The outermost loop of each block, where it is over rows."""
-    found = []
+    found: list[Any] = []
     for block in state.get_child_blocks(state.get_sblock("root")):
         loops = state.get_loops(block)
         if not loops:
