@@ -29,6 +29,7 @@ from bench.deploy_make import ATOMS, SIZES, STRUCTURE
 from bench.options import RESULTS, say, warn_if_busy
 from bench.report import console
 from tvm_equi.deploy.parts import cmake_folder, find_parts
+from tvm_equi.deploy.runtime import default_threads
 
 ROOT = Path(__file__).parent.parent
 
@@ -120,7 +121,8 @@ class Places:
             model: its name.
         """
         files = [self.folder / f"{model}.{suffix}" for suffix in ("tvmeq", "safetensors")]
-        return _json([str(self.measure), files[0], "--inputs", files[1]])
+        threads = str(default_threads())
+        return _json([str(self.measure), files[0], "--inputs", files[1], "--threads", threads])
 
 
 def _json(command: Sequence[str | Path]) -> dict[str, Any]:

@@ -214,3 +214,18 @@ def test_several_outputs() -> None:
     inputs, _ = example_inputs(module)
     (value,) = found.program.module()(*inputs.values())
     torch.testing.assert_close(value, module(**inputs).detach())
+
+
+class _Indexed(torch.nn.Module):
+    def forward(self, add: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return (add + 1)[index].sum(1)
+
+
+def test_inputs_may_be_called_as_operators_are() -> None:
+    inputs = {"add": torch.randn(5, 3), "index": torch.randint(0, 5, (7,))}
+    sizes = {"add": ("nodes", 3), "index": ("edges",)}
+    captured = capture(_Indexed(), inputs, sizes, ["sum"])
+    assert [value.name for value in captured.inputs] == ["add", "index"]
+    given = torch.randn(4, 3), torch.randint(0, 4, (6,))
+    (found,) = captured.program.module()(*given)
+    torch.testing.assert_close(found, _Indexed()(*given))

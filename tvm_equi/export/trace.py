@@ -179,7 +179,10 @@ def _lifted(
             read.meta = dict(node.meta)
             node.replace_all_uses_with(read)
         traced.graph.erase_node(node)
+    taken = {node.name: node for node in traced.graph.nodes}
     for name, node in zip(inputs, given, strict=True):
+        if name in taken and taken[name] is not node:
+            taken[name]._rename(f"{name}_of_model")
         node.target, node.name = name, name
     (output,) = traced.graph.find_nodes(op="output")
     output.args = (tuple(output.args[0]),)

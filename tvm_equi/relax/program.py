@@ -81,7 +81,7 @@ def _library(executable: Any) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.so"
         try:
-            executable.export_library(str(path))
+            executable.export_library(str(path), options=["-Wl,--strip-all"])  # 1.1 MB to 0.6
         except RuntimeError as error:
             raise ArtifactError(
                 f"build: expected a working linker (gcc or clang) to link a program, got: {error}"
