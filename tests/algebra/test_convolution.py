@@ -6,6 +6,7 @@ import pytest
 from tvm_equi.algebra.contraction import Operand, Segment
 from tvm_equi.algebra.convolution import (
     convolution_kernel,
+    indexed_kernel,
     is_convolution,
     pass_order,
     passes,
@@ -156,3 +157,15 @@ def test_wrong_substitutions_are_refused() -> None:
     with pytest.raises(ArgumentError, match="substitute: inner: expected an output of type"):
         substitute(conv, 2, inner)
     assert conv.operand("w") == Operand((Segment(3, 1), Segment(3, 1)))
+
+
+def test_an_input_by_index_is_that_of_its_rows() -> None:
+    layers = ((0, 0, 0.5), (1, 1, 2.0))
+    kernel = linear_kernel(((3, 0), (2, 1)), ((4, 0), (2, 1)), layers, weight_rows="row")
+    indexed = indexed_kernel(kernel, "w")
+    assert is_convolution(indexed)
+    assert [indexed.operand(name).rows for name in ("x", "w", "z")] == ["row", "sender", "row"]
+    x, w = arrays(indexed)
+    (found,) = evaluate(indexed, [x, w], NODES)
+    (wanted,) = evaluate(kernel, [x, w[NODES["sender"].index]])
+    assert np.allclose(found, wanted, rtol=0, atol=1e-13)

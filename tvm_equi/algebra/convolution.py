@@ -69,6 +69,18 @@ def convolution_kernel(product: Kernel) -> Kernel:
     return _with_rows(product, {"x": "sender", "z": "receiver"})
 
 
+def indexed_kernel(product: Kernel, name: str) -> Kernel:
+    """The kernel in which each row takes one of its inputs by an index: one matrix of several, say.
+
+    As a convolution: rows are edges, and the input is on their senders.
+
+    Args:
+        product: on plain rows.
+        name: of an input that has rows.
+    """
+    return _with_rows(product, {name: "sender"})
+
+
 @lru_cache(maxsize=512)
 def stages(product: Kernel) -> Stages:
     """Splits a tensor product over a graph into work on nodes and work on edges.

@@ -177,7 +177,7 @@ def _node_counts(num_nodes: Any) -> tuple[int, int]:
         raise ArgumentTypeError(
             f"Topology: num_nodes: expected a number, or (senders, receivers), got {num_nodes!r}"
         )
-    if min(counts) < 0:
+    if any(count < 0 for count in counts):  # not `min`, which would compare sizes in captures
         raise ArgumentError(f"Topology: num_nodes: expected 0 or more, got {num_nodes}")
     return counts
 

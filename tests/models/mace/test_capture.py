@@ -39,3 +39,14 @@ def test_several_heads_are_refused(make_model: Callable[..., torch.nn.Module]) -
     model.heads = ["one", "two"]
     with pytest.raises(UnsupportedError, match="expected a MACE or ScaleShiftMACE with one head"):
         capture_mace(model)
+
+
+def test_elements_are_taken_by_index(make_model: Callable[..., torch.nn.Module]) -> None:
+    """Not by products over all elements: their cost would grow with the number of these."""
+    captured = capture_mace(accelerate_mace(make_model()))
+    sorted_edges = {
+        node.args[0]
+        for node in captured.program.graph.nodes
+        if node.target is torch.ops.tvm_equi.sort_edges.default
+    }
+    assert len(sorted_edges) == 2, "the edges, and an edge from its element to each atom"

@@ -7,7 +7,7 @@ import torch
 from e3nn import o3
 
 from tvm_equi.errors import UnsupportedError
-from tvm_equi.models.mace.elements import ElementLinear, elements_of
+from tvm_equi.models.mace.elements import ElementLinear, elements_of, index_of, one_hot
 
 ONE_HOT = torch.eye(4)[[2, 0, 2, 2, 3, 0, 2]]
 
@@ -44,6 +44,18 @@ def test_element_linear_is_e3nns(y: torch.Tensor) -> None:
     y = y.to(x.dtype)
     for got, wanted in zip(derivatives(found, x, y), derivatives(reference, x, y), strict=True):
         assert torch.allclose(got, wanted, rtol=0, atol=1e-12 * float(wanted.abs().max()))
+
+
+def test_an_index_gives_what_its_one_hot_form_gives() -> None:
+    reference, x = product(), torch.randn(7, 19)
+    found, y = ElementLinear(reference), ONE_HOT.to(x.dtype)
+    assert index_of(y) is None
+    with one_hot(y, y.argmax(1)):
+        assert index_of(y.clone()) is None
+        got = derivatives(found, x, y)
+    assert index_of(y) is None
+    for value, wanted in zip(got, derivatives(reference, x, y), strict=True):
+        assert torch.allclose(value, wanted, rtol=0, atol=1e-12 * float(wanted.abs().max()))
 
 
 def test_attributes_that_need_a_gradient_get_one() -> None:

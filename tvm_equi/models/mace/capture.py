@@ -13,6 +13,7 @@ import torch
 
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.export.capture import Captured, capture
+from tvm_equi.models.mace.elements import one_hot
 
 OUTPUTS = ("energy", "node_energy", "forces", "virials")
 """In eV, eV, eV/angstrom and eV, where the model was trained on these units: [1], [nodes],
@@ -44,9 +45,10 @@ class _OneStructure(torch.nn.Module):
         cell: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
         """Energy, forces and virials."""
+        attributes = self.attributes.index_select(0, species)
         data = {
             "positions": positions.detach(),
-            "node_attrs": self.attributes.index_select(0, species),
+            "node_attrs": attributes,
             "edge_index": edge_index,
             "unit_shifts": unit_shifts,
             "shifts": unit_shifts @ cell,
@@ -54,7 +56,8 @@ class _OneStructure(torch.nn.Module):
             "batch": torch.zeros_like(species),
             "ptr": torch.zeros(2, dtype=torch.int64),
         }
-        found = self.model(data, compute_force=True, compute_virials=True)
+        with one_hot(attributes, species):
+            found = self.model(data, compute_force=True, compute_virials=True)
         virials = found["virials"].reshape(3, 3)
         return {name: found[name] for name in OUTPUTS[:3]} | {"virials": virials}
 

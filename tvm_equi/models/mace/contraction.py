@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tvm_equi.errors import UnsupportedError
-from tvm_equi.models.mace.elements import elements_of
+from tvm_equi.models.mace.elements import elements_of, index_of
 from tvm_equi.models.mace.state import take_state
 from tvm_equi.nn.symmetric_contraction import SymmetricContraction
 
@@ -80,6 +80,9 @@ class Contraction(torch.nn.Module):
             x = flat_features(x, self.irreps_in)
         (product,), matrix = self._product, self._matrix_for(x)
         weights = torch.cat(self._weights(), dim=1)
+        known = index_of(y)
+        if known is not None:
+            return product.contract(x, (matrix @ weights).flatten(1).index_select(0, known.index))
         elements = elements_of(y)
         if elements is None:
             return product.contract(x, y @ (matrix @ weights).flatten(1))

@@ -3,22 +3,30 @@
 In: e3nn's fully connected tensor product of features and one-hot attributes, as MACE's skip
 connections have it. Out: a module in which the rows of each element are multiplied by that
 element's matrix. Attributes that are not one-hot, or that need a gradient, take the general
-product; both give the same numbers. Refused: a second input that is more than scalars of one kind.
+product; both give the same numbers. Captures know no values: there `one_hot` says what attributes
+are. Refused: a second input that is more than scalars of one kind.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from tvm_equi.algebra.convolution import indexed_kernel
 from tvm_equi.algebra.products import linear_kernel
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.models.mace.recent import Recent
 from tvm_equi.models.mace.state import take_state
 from tvm_equi.nn.arguments import degrees
 from tvm_equi.nn.products import FullyConnectedTensorProduct
+from tvm_equi.runtime.convolution import convolve
+from tvm_equi.runtime.topology import Topology
 from tvm_equi.runtime.torch_op import run
 
 
@@ -44,6 +52,53 @@ class Elements(NamedTuple):
 
 
 _KNOWN: Recent[Elements | None] = Recent()
+
+_local = threading.local()
+
+
+class Index:
+    """Attributes that are the one-hot form of an index.
+
+    Args:
+        attributes: [rows, elements].
+        index: int64 [rows], the element of each.
+    """
+
+    def __init__(self, attributes: torch.Tensor, index: torch.Tensor) -> None:
+        self.attributes, self.index = attributes, index
+
+    @cached_property
+    def topology(self) -> Topology:
+        """An edge from its element to each row."""
+        num_rows, num_elements = self.attributes.shape
+        rows = torch.arange(num_rows, device=self.index.device)
+        return Topology(torch.stack([self.index, rows]), (num_elements, num_rows))
+
+
+@contextmanager
+def one_hot(attributes: torch.Tensor, index: torch.Tensor) -> Iterator[None]:
+    """Says inside of which index attributes are the one-hot form, for captures of models.
+
+    Args:
+        attributes: [rows, elements], this very tensor.
+        index: int64 [rows], the element of each.
+    """
+    before = getattr(_local, "index", None)
+    _local.index = Index(attributes, index)
+    try:
+        yield
+    finally:
+        _local.index = before
+
+
+def index_of(attributes: torch.Tensor) -> Index | None:
+    """What `one_hot` says of attributes; None where it says nothing.
+
+    Args:
+        attributes: [rows, elements].
+    """
+    found: Index | None = getattr(_local, "index", None)
+    return found if found is not None and found.attributes is attributes else None
 
 
 def elements_of(attributes: torch.Tensor) -> Elements | None:
@@ -142,6 +197,10 @@ class ElementLinear(torch.nn.Module):
             degrees(self.irreps_in1), degrees(self.irreps_out), paths, weight_rows="shared"
         )
         self._plan = kernel.plan() if self.weight_numel else None
+        by_row = linear_kernel(
+            degrees(self.irreps_in1), degrees(self.irreps_out), paths, weight_rows="row"
+        )
+        self._indexed_plan = indexed_kernel(by_row, "w").plan()
         self._general = (_without_weights(product),)
 
     def __repr__(self) -> str:
@@ -165,6 +224,9 @@ class ElementLinear(torch.nn.Module):
             ArgumentError: a wrong shape or device.
             ArgumentTypeError: a wrong dtype.
         """
+        known = index_of(y)
+        if known is not None and self._plan is not None:
+            return convolve(self._indexed_plan, [x, self._matrices()], known.topology)[0]
         elements = elements_of(y) if x.shape[:-1] == y.shape[:-1] else None
         if elements is None or self._plan is None or y.shape[-1] != self.irreps_in2.dim:
             found: torch.Tensor = self._general[0](x, y, self.weight)
@@ -187,6 +249,15 @@ class ElementLinear(torch.nn.Module):
             for block, shape in zip(self.weight.split(sizes), self._shapes, strict=True)
         ]
         return list(torch.cat(blocks, dim=1).unbind())
+
+    def _matrices(self) -> torch.Tensor:
+        """[elements, weights of each]."""
+        sizes = [u * v * w for u, v, w in self._shapes]
+        blocks = [
+            block.view(shape).transpose(0, 1).flatten(1)
+            for block, shape in zip(self.weight.split(sizes), self._shapes, strict=True)
+        ]
+        return torch.cat(blocks, dim=1)
 
 
 def _without_weights(product: Any) -> FullyConnectedTensorProduct:
