@@ -56,10 +56,10 @@ def test_memory_and_time() -> None:
         for _ in range(150):
             data = fuzz.mutant(rng)
             tracemalloc.reset_peak()
-            before, start = tracemalloc.get_traced_memory()[0], time.monotonic()
+            before, start = tracemalloc.get_traced_memory()[0], time.process_time()
             fuzz.verdict(data)
             assert tracemalloc.get_traced_memory()[1] - before < MAX_MEMORY
-            assert time.monotonic() - start < fuzz.SECONDS
+            assert time.process_time() - start < fuzz.SECONDS
     finally:
         tracemalloc.stop()
 
