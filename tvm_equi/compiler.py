@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING, overload
 
 import torch
 
-from tvm_equi.algebra.kernel import Kernel
-from tvm_equi.artifact.parallel import build_all
 from tvm_equi.errors import ArgumentError, UnsupportedError, unknown_choice
 from tvm_equi.export.capture import Captured, capture_graph
-from tvm_equi.export.kernels import compile_kernels, program_plans
+from tvm_equi.export.kernels import (
+    Progress,
+    build_kernels,
+    compile_kernels,
+    distinct_kernels,
+    program_plans,
+)
 from tvm_equi.frontend.e3nn import import_module
 from tvm_equi.graph import DEFAULT_PIPELINE, TensorProductGraph
 from tvm_equi.graph.dtypes import graph_dtype, with_dtype
@@ -31,9 +35,9 @@ from tvm_equi.nn.graph_compare import Report, compare
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.graph_trace import needed_plans
 from tvm_equi.nn.program import Program
-from tvm_equi.runtime.compiled import CompiledKernel, CompiledProgram, Library
+from tvm_equi.runtime.compiled import CompiledProgram, Library
 from tvm_equi.runtime.devices import local_architectures, runs_here
-from tvm_equi.runtime.kernel_plans import describe_plan, kernel_plans, planned_kernel
+from tvm_equi.runtime.kernel_plans import describe_plan
 from tvm_equi.runtime.model_file import Content, described
 from tvm_equi.schedule.targets import (
     CUDA,
@@ -47,9 +51,6 @@ from tvm_equi.schedule.targets import (
 if TYPE_CHECKING:
     from tvm_equi.tuning.pool import Options
     from tvm_equi.tuning.task import Outcome, Watch
-
-Progress = Callable[[int, int], None]
-"""Called with (kernels done, kernels in all) as they are compiled."""
 
 
 @overload
@@ -118,7 +119,7 @@ def compile(
     """
     targets = _targets(target or HOST)
     if isinstance(model, Captured):
-        return _compile_captured(model, targets)
+        return _compile_captured(model, targets, progress)
     graph, parameters = as_graph(model, dtype)
     if derivatives < 0:
         raise ArgumentError(f"compile: derivatives: expected 0 or more, got {derivatives}")
@@ -127,7 +128,7 @@ def compile(
     module = GraphModule(planned, kept)
     captured = None if gradients is None else capture_graph(module, gradients)
     plans = needed_plans(module, derivatives, wrt)
-    compiled = _build(plans, graph_dtype(planned), targets, progress)
+    compiled = build_kernels(plans, graph_dtype(planned), targets, progress)
     content = Content(
         graph_dtype(planned),
         derivatives,
@@ -145,9 +146,11 @@ def compile(
     return artifact
 
 
-def _compile_captured(captured: Captured, targets: Sequence[str]) -> Program:
+def _compile_captured(
+    captured: Captured, targets: Sequence[str], progress: Progress | None
+) -> Program:
     """A captured model, and the kernels that it calls."""
-    content = compile_kernels(program_plans(captured.program), targets)
+    content = compile_kernels(program_plans(captured.program), targets, progress)
     program, parameters = _program(captured, targets)
     return Program(replace(content, programs=(program,), parameters=parameters))
 
@@ -183,33 +186,6 @@ def _program(
     return program, built.parameters
 
 
-def _build(
-    plans: Sequence[str], dtype: DType, targets: Sequence[str], progress: Progress | None
-) -> list[CompiledKernel]:
-    """Every kernel of some plans, each once, for every target."""
-    needed = _kernels(plans)
-    compiled: list[CompiledKernel] = []
-    for target in targets:
-        entries = build_all(
-            [kernel for _, kernel in needed],
-            dtype,
-            target,
-            _counter(progress, len(compiled), len(needed) * len(targets)),
-        )
-        compiled += [
-            CompiledKernel(kernel.key(), dtype, target, Library.of(entry.library.read_bytes()))
-            for (_, kernel), entry in zip(needed, entries, strict=True)
-        ]
-    return compiled
-
-
-def _kernels(plans: Sequence[str]) -> list[tuple[str, Kernel]]:
-    """(plan, kernel) of every kernel of some plans, each once."""
-    parts = [part for plan in plans for part in kernel_plans(plan)]
-    by_key = {(kernel := planned_kernel(part)).key(): (part, kernel) for part in reversed(parts)}
-    return list(reversed(by_key.values()))
-
-
 def _targets(target: str | Sequence[str]) -> list[str]:
     """The targets to compile for, "cuda" resolved to the GPUs of this machine: CPUs, then GPUs.
 
@@ -225,16 +201,6 @@ def _targets(target: str | Sequence[str]) -> list[str]:
     split = [split_target([cpu, *gpus]) for cpu in cpus] or [split_target(gpus)]
     named = [cpu for cpu, _ in split if cpu is not None]
     return named + [gpu for _, gpu in split[:1] if gpu is not None]
-
-
-def _counter(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
-    """Tells how many kernels are done, some of which were done before."""
-
-    def count(done: int) -> None:
-        if progress is not None:
-            progress(before + done, total)
-
-    return count
 
 
 def tune(
@@ -293,7 +259,7 @@ def tune(
     graph, parameters = as_graph(graph_or_module, dtype)
     planned = DEFAULT_PIPELINE(graph)
     kept = {key: value for key, value in parameters.items() if key in planned.parameters}
-    kernels = _kernels(needed_plans(GraphModule(planned, kept), derivatives, None))
+    kernels = distinct_kernels(needed_plans(GraphModule(planned, kept), derivatives, None))
     # Records are found by structure: kernels that differ in factors alone are one.
     kernels = list(
         {kernel.structure(): (plan, kernel) for plan, kernel in reversed(kernels)}.values()

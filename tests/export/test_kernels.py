@@ -66,3 +66,11 @@ def test_refused() -> None:
         compile_kernels([UsedPlan(PLAN, "float32")], ["host", "sm_80"])
     assert cpu_targets(None) == ["host"]
     assert cpu_targets(["x86-64-v2", "x86-64-v3"]) == ["x86-64-v2", "x86-64-v3"]
+
+
+def test_progress_counts_kernels_of_every_target() -> None:
+    seen: list[tuple[int, int]] = []
+    plans = [UsedPlan(PLAN, "float32")]
+    compile_kernels(plans, ["x86-64-v2", "x86-64-v3"], lambda *counts: seen.append(counts))
+    assert seen[-1] == (2, 2)
+    assert seen == sorted(seen)
