@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from tvm_equi.jax.operator import convolve, run
 from tvm_equi.jax.topology import Topology
+from tvm_equi.runtime import stage_plans
 from tvm_equi.runtime.stage_plans import StagePlans
 
 
@@ -27,16 +28,9 @@ def run_stages(plans: StagePlans, values: Mapping[str, Any], topology: Topology)
     Returns:
         [receivers, columns].
     """
-    values = dict(values)
-    if plans.before:
-        values["h"] = run(plans.before, [values["x"], values["w"]])[0]
-    found = convolve(plans.edges, [values[name] for name in plans.inputs], topology)
-    sums = dict(zip(plans.outputs, found, strict=True))
-    if not plans.after:
-        return sums["z"]
-    own = sums.pop("z", None)
-    product = run(plans.after, [*sums.values(), values["w"]])[0]
-    return product if own is None else own + product
+    return stage_plans.run_stages(
+        plans, values, run, lambda plan, inputs: convolve(plan, inputs, topology)
+    )
 
 
 def radial_blocks(last: Any, sizes: Sequence[int]) -> Any:

@@ -44,16 +44,10 @@ def run_stages(
     Returns:
         [receivers, columns].
     """
-    values = dict(values)
-    if plans.before:
-        values["h"] = run(plans.before, [values["x"], values["w"]])[0]
-    found = convolve(plans.edges, [values[name] for name in plans.inputs], topology)
-    sums = dict(zip(plans.outputs, found, strict=True))
-    if not plans.after:
-        return sums["z"]
-    own = sums.pop("z", None)
-    product = run(plans.after, [*sums.values(), values["w"]])[0]
-    return product if own is None else own + product
+    found: torch.Tensor = plans_of.run_stages(
+        plans, values, run, lambda plan, inputs: convolve(plan, inputs, topology)
+    )
+    return found
 
 
 def radial_blocks(last: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:

@@ -1,19 +1,24 @@
 """The plans of a tensor product over the edges of a graph: on nodes, on edges, on nodes again.
 
-In: the plan of a tensor product, and what is to be computed inside. Out: plans. Weights that all
+In: the plan of a tensor product, and what is to be computed inside. Out: plans, and how they follow
+one another. Weights that all
 edges share act on nodes, before edges or after them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tvm_equi.algebra.convolution import stages, substitute
 from tvm_equi.algebra.harmonics import harmonics_kernel
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.algebra.radial import radial_kernel
 from tvm_equi.runtime.plans import resolve
+
+RunPlan = Callable[[str, list[Any]], Sequence[Any]]
+"""(plan, inputs) -> outputs, in arrays of any library."""
 
 
 class StagePlans(NamedTuple):
@@ -60,6 +65,32 @@ def stage_plans(product: str, num_hidden: int = 0, harmonics: str = "") -> Stage
     return StagePlans(
         _plan(parts.before), edges.plan(), tuple(names), parts.edges.outputs, _plan(parts.after)
     )
+
+
+def run_stages(
+    plans: StagePlans, values: Mapping[str, Any], run: RunPlan, convolve: RunPlan
+) -> Any:
+    """The product, summed over each receiver's edges, by whichever library's operators.
+
+    Args:
+        plans: of the stages.
+        values: by name: what `plans.inputs` lists but h, and w where there are stages on nodes.
+        run: runs a kernel on nodes.
+        convolve: runs a kernel over the edges.
+
+    Returns:
+        [receivers, columns].
+    """
+    values = dict(values)
+    if plans.before:
+        values["h"] = run(plans.before, [values["x"], values["w"]])[0]
+    found = convolve(plans.edges, [values[name] for name in plans.inputs])
+    sums = dict(zip(plans.outputs, found, strict=True))
+    if not plans.after:
+        return sums["z"]
+    own = sums.pop("z", None)
+    product = run(plans.after, [*sums.values(), values["w"]])[0]
+    return product if own is None else own + product
 
 
 def _plan(kernel: Kernel | None) -> str:
