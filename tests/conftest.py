@@ -3,6 +3,8 @@
 import os
 import shutil
 import tempfile
+import zlib
+from typing import Any
 
 import hypothesis
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 CACHE = "TVM_EQUI_CACHE_DIR"
 DATA = "XDG_DATA_HOME"
+SEED = "TVM_EQUI_TEST_SEED"
+"""Set to any text, it gives all tests other random inputs; `make test-all` does."""
 
 SLOW = (
     "tests/bench/test_gpu.py::test_whole_run",
@@ -86,7 +90,7 @@ _made_here: list[str] = []
 torch.set_num_threads(1)  # pytest-xdist uses the cores
 
 hypothesis.settings.register_profile(
-    "tvm_equi", deadline=None, derandomize=True, max_examples=20, database=None
+    "tvm_equi", deadline=None, derandomize=SEED not in os.environ, max_examples=20, database=None
 )
 hypothesis.settings.load_profile("tvm_equi")
 
@@ -97,6 +101,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker("slow")
+
+
+def _seed(*names: object) -> None:
+    torch.manual_seed(zlib.crc32(repr((os.environ.get(SEED), *names)).encode()))
+
+
+# Random inputs must not depend on the tests that one of several workers happened to run before.
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> None:
+    """Seeds by the fixture's name."""
+    _seed(fixturedef.baseid, fixturedef.argname, getattr(request, "param_index", None))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Seeds by the test's name."""
+    _seed(item.nodeid)
+
+
+def pytest_report_header() -> list[str]:
+    """Says with which seed the inputs are drawn, so that a failure can be had again."""
+    return [f"{SEED}={os.environ[SEED]}"] if SEED in os.environ else []
 
 
 def pytest_configure(config: pytest.Config) -> None:
