@@ -1,7 +1,7 @@
 """Columns that operations touch."""
 
 from tvm_equi.graph import GraphBuilder
-from tvm_equi.graph.columns import bias_columns, slice_columns
+from tvm_equi.graph.columns import as_ranges, bias_columns, slice_columns
 from tvm_equi.graph.operations import Slice
 from tvm_equi.graph.types import IndexType, ValueType, canonical_irreps
 
@@ -20,3 +20,8 @@ def test_slices_of_both_layouts() -> None:
     other = ValueType(irreps, "node", "ir_mul")
     assert slice_columns(operation, other) == [3, 4, 6, 7, 9, 10, 0]
     assert slice_columns(operation, IndexType("edge", "node")) == []
+
+
+def test_columns_in_any_order_as_ranges() -> None:
+    assert as_ranges([3, 4, 5, 0, 7]) == ((3, 6), (0, 1), (7, 8))
+    assert as_ranges([]) == ()

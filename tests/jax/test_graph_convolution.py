@@ -11,7 +11,6 @@ from tvm_equi.graph import interpret
 from tvm_equi.graph.dtypes import with_dtype
 from tvm_equi.graph.fuse import Fuse
 from tvm_equi.graph.operations import Convolution
-from tvm_equi.jax.graph_convolution import chosen
 from tvm_equi.jax.graph_function import from_graph
 
 pytestmark = pytest.mark.deploy
@@ -37,10 +36,3 @@ def test_everything_inside() -> None:
     )
     for name in parameters:
         np.testing.assert_allclose(found[name], wanted[name], atol=1e-10)
-
-
-def test_chosen_columns() -> None:
-    values = jnp.arange(5)
-    assert chosen(values, ((0, 5),)) is values
-    assert list(chosen(values, ((0, 1), (3, 5)))) == [0, 3, 4]
-    assert chosen(values, ()).shape == (0,)

@@ -5,7 +5,10 @@ In: operations and types. Out: column numbers, for whoever runs a graph.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tvm_equi.graph.operations import Linear, Slice
+from tvm_equi.graph.regions import Ranges
 from tvm_equi.graph.types import Type, ValueType, parse_irreps
 
 
@@ -51,3 +54,22 @@ def slice_columns(operation: Slice, kind: Type) -> list[int]:
                 row = base + component * mul
                 columns += range(row + first, row + end)
     return columns
+
+
+def as_ranges(columns: Iterable[int]) -> Ranges:
+    """Columns as (start, end) of those that follow one another.
+
+    Args:
+        columns: numbers, in any order, which is kept.
+
+    Example:
+        >>> as_ranges([3, 4, 5, 0, 7])
+        ((3, 6), (0, 1), (7, 8))
+    """
+    ranges: list[tuple[int, int]] = []
+    for column in columns:
+        if ranges and ranges[-1][1] == column:
+            ranges[-1] = (ranges[-1][0], column + 1)
+        else:
+            ranges.append((column, column + 1))
+    return tuple(ranges)

@@ -19,9 +19,9 @@ from tvm_equi.graph import GraphBuilder
 from tvm_equi.graph.instructions import RawInstruction
 from tvm_equi.graph.operations import SphericalHarmonics, TensorProduct
 from tvm_equi.graph.operations.products import Normalization
-from tvm_equi.jax.graph_call import Call, Rule
-from tvm_equi.jax.graph_rules import operation_rule
-from tvm_equi.jax.harmonics import harmonics_function
+from tvm_equi.jax.library import JAX
+from tvm_equi.runtime.graph_call import Call, Rule
+from tvm_equi.runtime.graph_rules import operation_rule
 
 
 @dataclass(frozen=True, eq=False)  # without slots: JAX refers to functions weakly
@@ -122,7 +122,7 @@ def tensor_product(
     if numel:
         operation = replace(operation, weights=weights)
         operation.check()
-    rule = operation_rule(operation, [])
+    rule = operation_rule(operation, [], JAX)
     dims = (build.value(x).dim, build.value(y).dim)
     return Operation("tensor_product", rule, dims, numel, weights if numel else "none")
 
@@ -150,7 +150,7 @@ def linear(
     name = build.linear("linear", x, irreps_out, path_normalization=path_normalization)
     graph = build.graph(name)
     numel = graph.types["linear.weight"]
-    rule = operation_rule(graph.node(name).operation, [])
+    rule = operation_rule(graph.node(name).operation, [], JAX)
     return Operation("linear", rule, (build.value(x).dim,), getattr(numel, "dim", 0), "shared")
 
 
@@ -170,5 +170,5 @@ def spherical_harmonics(
     Raises:
         GraphError: a negative degree, or an unknown normalization.
     """
-    harmonics = harmonics_function(SphericalHarmonics(tuple(degrees), normalize, normalization))
-    return Operation("spherical_harmonics", lambda call: harmonics(call.values[0]), (3,))
+    operation = SphericalHarmonics(tuple(degrees), normalize, normalization)
+    return Operation("spherical_harmonics", operation_rule(operation, [], JAX), (3,))

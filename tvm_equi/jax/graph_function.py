@@ -24,9 +24,10 @@ from tvm_equi.errors import (
 from tvm_equi.graph import DEFAULT_PIPELINE, TensorProductGraph
 from tvm_equi.graph.operations import Input
 from tvm_equi.graph.types import IndexType, Type, ValueType
-from tvm_equi.jax.graph_call import Call, Rule, Topologies
-from tvm_equi.jax.graph_rules import prepare
+from tvm_equi.jax.library import JAX
 from tvm_equi.jax.topology import Topology
+from tvm_equi.runtime.graph_call import Call, Rule, Topologies
+from tvm_equi.runtime.graph_rules import node_rule
 
 Arrays = Mapping[str, Any]
 
@@ -48,7 +49,7 @@ class GraphFunction:
     def _rules(self) -> list[tuple[str, tuple[str, ...], Rule]]:
         """(name, inputs, function) of each node that is computed."""
         return [
-            (node.name, node.inputs, prepare(self.graph, node))
+            (node.name, node.inputs, node_rule(self.graph, node, JAX))
             for node in self.graph.nodes
             if node.name not in self.graph.parameters and not isinstance(node.operation, Input)
         ]

@@ -28,11 +28,10 @@ from tvm_equi.graph.operations import (
 )
 from tvm_equi.graph.regions import coupling_part
 from tvm_equi.graph.types import IndexType, is_layout_free, parse_irreps
-from tvm_equi.nn.graph_call import Call, Rule
-from tvm_equi.nn.graph_convolution import unfused_rule
-from tvm_equi.nn.graph_module import DTYPES, GraphModule
-from tvm_equi.nn.graph_rules import prepare
+from tvm_equi.nn.graph_module import DTYPES, GraphModule, torch_rule
+from tvm_equi.nn.graph_unfused import unfused_rule
 from tvm_equi.nn.symmetric_reference import symmetric_reference
+from tvm_equi.runtime.graph_call import Call, Rule
 
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}
 
@@ -201,7 +200,7 @@ def prepare_reference(graph: Any, node: Node) -> Rule:
         return _linear_rule(operation)
     if isinstance(operation, SymmetricContraction):
         return _symmetric_rule(operation)
-    return prepare(graph, node)
+    return torch_rule(graph, node)
 
 
 def _harmonics_rule(operation: SphericalHarmonics) -> Rule:

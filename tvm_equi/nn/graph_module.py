@@ -18,11 +18,25 @@ from tvm_equi.graph import TensorProductGraph
 from tvm_equi.graph.node import Node
 from tvm_equi.graph.operations import Input
 from tvm_equi.graph.types import IndexType, Type
-from tvm_equi.nn.graph_call import Call, Rule, Topologies
-from tvm_equi.nn.graph_rules import prepare
+from tvm_equi.nn.torch_library import TORCH
 from tvm_equi.runtime.devices import DEVICE_TYPES, checks_indices
+from tvm_equi.runtime.graph_call import Call, Rule, Topologies
+from tvm_equi.runtime.graph_rules import node_rule
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def torch_rule(graph: TensorProductGraph, node: Node) -> Rule:
+    """The function that runs a node in torch, with compiled kernels.
+
+    Args:
+        graph: that holds it.
+        node: to run.
+
+    Raises:
+        UnsupportedError: an operation without a rule.
+    """
+    return node_rule(graph, node, TORCH)
 
 
 class GraphModule(torch.nn.Module):
@@ -46,7 +60,7 @@ class GraphModule(torch.nn.Module):
         parameters: Mapping[str, torch.Tensor] | None = None,
         *,
         check_indices: bool | None = None,
-        rules: Callable[[TensorProductGraph, Node], Rule] = prepare,
+        rules: Callable[[TensorProductGraph, Node], Rule] = torch_rule,
     ) -> None:
         super().__init__()
         self.graph = graph
@@ -87,7 +101,8 @@ class GraphModule(torch.nn.Module):
             values[name] = reduce(getattr, name.split("."), self)  # also where swapped for tensors
         topologies: Topologies = {}
         for name, inputs, rule in self._rules:
-            values[name] = rule(Call([values[source] for source in inputs], num_rows, topologies))
+            arguments = [values[source] for source in inputs]
+            values[name] = rule(Call(arguments, num_rows, self.check_indices, topologies))
         found = {name: values[name] for name in self._output_names}
         return found if len(found) > 1 else next(iter(found.values()))
 

@@ -13,8 +13,9 @@ from tvm_equi.graph.node import Node
 from tvm_equi.graph.operations import Convolution, RadialLayer
 from tvm_equi.graph.prune import Prune
 from tvm_equi.nn.graph_compare import compare, random_inputs
-from tvm_equi.nn.graph_convolution import last_matrix
 from tvm_equi.nn.graph_module import GraphModule
+from tvm_equi.nn.torch_library import TORCH
+from tvm_equi.runtime.graph_convolution import chosen, last_matrix
 
 BOTH = Fuse(radial=True, harmonics=True)
 
@@ -149,10 +150,15 @@ def test_senders_and_receivers_of_different_kinds() -> None:
 
 def test_last_matrix() -> None:
     last = torch.arange(8.0)
-    assert last_matrix(RadialLayer(4, 2), last).tolist() == [[0, 0.5], [1, 1.5], [2, 2.5], [3, 3.5]]
-    assert last_matrix(RadialLayer(4, 2, ((1, 2),)), last).flatten().tolist() == [
-        0.5,
-        1.5,
-        2.5,
-        3.5,
-    ]
+    whole = last_matrix(RadialLayer(4, 2), last, TORCH)
+    assert whole.tolist() == [[0, 0.5], [1, 1.5], [2, 2.5], [3, 3.5]]
+    part = last_matrix(RadialLayer(4, 2, ((1, 2),)), last, TORCH)
+    assert part.flatten().tolist() == [0.5, 1.5, 2.5, 3.5]
+
+
+def test_chosen_columns() -> None:
+    values = torch.arange(5)
+    assert chosen(values, ((0, 5),), TORCH) is values
+    assert chosen(values, ((0, 1), (3, 5)), TORCH).tolist() == [0, 3, 4]
+    assert chosen(values, ((1, 3),), TORCH).tolist() == [1, 2]
+    assert chosen(values, (), TORCH).shape == (0,)

@@ -1,12 +1,15 @@
-"""Every operation in torch, against the interpreter."""
+"""Every operation, against the interpreter; in torch, as tests/jax/test_library.py is in JAX."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
+from tests.graphs import products, without_kernels
+from tvm_equi.algebra.contraction import LAYOUTS, Layout
 from tvm_equi.graph import DEFAULT_PIPELINE, GraphBuilder, TensorProductGraph, interpret
 from tvm_equi.graph.fuse import regions
-from tvm_equi.graph.gate import add_gate, gate_irreps
 from tvm_equi.graph.instructions import channelwise
 from tvm_equi.nn.graph_compare import random_inputs
 from tvm_equi.nn.graph_module import GraphModule
@@ -24,42 +27,10 @@ def assert_runs_like_the_interpreter(graph: TensorProductGraph) -> None:
         np.testing.assert_allclose(found[name].numpy(), expected, atol=1e-10)
 
 
-@pytest.mark.parametrize("layout", ["mul_ir", "ir_mul"])
-def test_without_kernels(layout: str) -> None:
-    build = GraphBuilder(dtype="float64", layout=layout)
-    x = build.input("x", "2x0e+3x1o+2x2e", rows="node")
-    i = build.index("i", rows="edge", into="node")
-    build.gather("g", x, i)
-    build.scatter_sum("s", "g", i, factor=0.5)
-    build.sum("t", x, factor=2.0)
-    build.sum("u", x)
-    build.combine("c", (1, x), (-1, "s"), (0.5, x))
-    build.slice("contiguous", x, [(1, 1, 3)])
-    build.slice("apart", x, [(2, 1, 2), (0, 0, 1)])
-    build.slice("nothing", x, [])
-    build.concat("cc", "apart", x)
-    build.norm("n", "cc")
-    build.slice("one", "n", [(0, 0, 1)])
-    build.radial_basis("r", "one", 4, cutoff=6.0)
-    build.cutoff("k", "one", cutoff=2.0, power=3)
-    build.mlp("m", "r", [4, 8, 3], function="tanh")
-    build.activation("a", "n", ["silu", "tanh", "sigmoid", "relu", "abs"])
-    build.activation("b", "m", ["identity"])
-    outputs = [name for name in build.types if name not in ("x", "i") and "weight" not in name]
-    assert_runs_like_the_interpreter(build.graph(*outputs))
-
-
-@pytest.mark.parametrize("layout", ["mul_ir", "ir_mul"])
-def test_products(layout: str) -> None:
-    build = GraphBuilder(dtype="float64", layout=layout)
-    x = build.input("x", gate_irreps("2x0e", "3x1o"), rows="node")
-    gated = add_gate(build, "gate", x, "2x0e", "3x1o")
-    build.linear("lin", gated, "2x1o+2x0e", biases=True)
-    build.spherical_harmonics("y", build.input("v", "1o", rows="node"), (0, 1, 2))
-    paths = [(1, 1, 0, "uvu", True, 1.0), (1, 0, 0, "uvu", True, 1.0), (0, 1, 1, "uvu", True, 1.0)]
-    build.tensor_product("tp", gated, "y", "3x0e+2x1o", paths)
-    # the path 1o x 0e -> 0e is forbidden, and so left out
-    assert_runs_like_the_interpreter(build.graph("gate", "lin", "y", "tp"))
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("make", [without_kernels, products])
+def test_every_operation(make: Callable[[Layout], TensorProductGraph], layout: Layout) -> None:
+    assert_runs_like_the_interpreter(make(layout))
 
 
 def test_no_live_path_gives_zeros() -> None:

@@ -3,30 +3,12 @@
 import pytest
 import torch
 
-from tvm_equi.errors import IndexRangeError
 from tvm_equi.graph import GraphBuilder
 from tvm_equi.graph.fuse import Fuse
-from tvm_equi.nn.graph_call import Call, topology_of
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.runtime.topology import Topology
 
 SENDERS, RECEIVERS = torch.tensor([0, 1, 2]), torch.tensor([3, 0, 0])
-
-
-def test_one_topology_for_a_pair_of_names() -> None:
-    call = Call([], {"node": 4, "graph": 5}, {})
-    indices = (SENDERS, RECEIVERS)
-    found = topology_of(call, ("i", "j"), indices, ["node", "graph"])
-    assert (found.num_senders, found.num_receivers) == (4, 5)
-    assert topology_of(call, ("i", "j"), indices, ["node", "graph"]) is found
-    other = topology_of(call, ("j", "i"), indices[::-1], ["graph", "node"])
-    assert (other.num_senders, other.num_receivers) == (5, 4)
-
-
-def test_indices_are_checked() -> None:
-    call = Call([], {"node": 3})
-    with pytest.raises(IndexRangeError, match="expected receivers"):
-        topology_of(call, ("i", "j"), (SENDERS, RECEIVERS), ["node", "node"])
 
 
 def test_layers_of_a_graph_share_edges(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,22 +1,26 @@
 """Every operation in JAX, against the interpreter, and its gradients against torch's."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
-from tests.graphs import two_layers
+from tests.graphs import products, two_layers, without_kernels
+from tests.jax.arrays import RECEIVERS, SENDERS, edges
 from tests.passes import random_arrays
-from tvm_equi.errors import UnsupportedError
+from tvm_equi.algebra.contraction import LAYOUTS, Layout
+from tvm_equi.errors import IndexRangeError
 from tvm_equi.graph import DEFAULT_PIPELINE, GraphBuilder, TensorProductGraph, interpret
-from tvm_equi.graph.gate import add_gate, gate_irreps
 from tvm_equi.graph.operations import ComposedWeights, WeightPart
 from tvm_equi.graph.operations.weights import WeightTerm
 from tvm_equi.graph.types import IndexType
 from tvm_equi.jax.graph_function import from_graph
-from tvm_equi.jax.graph_rules import operation_rule
+from tvm_equi.jax.library import JAX
 from tvm_equi.nn.graph_module import GraphModule
+from tvm_equi.runtime.graph_rules import operation_rule
 
 pytestmark = pytest.mark.deploy
 
@@ -60,43 +64,10 @@ def assert_runs_like_the_others(graph: TensorProductGraph) -> None:
         np.testing.assert_allclose(grad, np.broadcast_to(expected, grad.shape), atol=1e-8)
 
 
-@pytest.mark.parametrize("layout", ["mul_ir", "ir_mul"])
-def test_without_kernels(layout: str) -> None:
-    build = GraphBuilder(dtype="float64", layout=layout)
-    x = build.input("x", "2x0e+3x1o+2x2e", rows="node")
-    i = build.index("i", rows="edge", into="node")
-    build.gather("g", x, i)
-    build.scatter_sum("s", "g", i, factor=0.5)
-    build.sum("t", x, factor=2.0)
-    build.combine("c", (1, x), (-1, "s"), (0.5, x))
-    build.slice("contiguous", x, [(1, 1, 3)])
-    build.slice("apart", x, [(2, 1, 2), (0, 0, 1)])
-    build.slice("nothing", x, [])
-    build.concat("cc", "apart", x)
-    build.norm("n", "cc")
-    build.slice("one", "n", [(0, 0, 1)])
-    build.radial_basis("r", "one", 4, cutoff=6.0)
-    build.cutoff("k", "one", cutoff=2.0, power=3)
-    build.mlp("m", "r", [4, 8, 3], function="tanh")
-    build.activation("a", "n", ["silu", "tanh", "sigmoid", "relu", "abs"])
-    build.activation("b", "m", ["identity"])
-    outputs = [name for name in build.types if name not in ("x", "i") and "weight" not in name]
-    assert_runs_like_the_others(build.graph(*outputs))
-
-
-@pytest.mark.parametrize("layout", ["mul_ir", "ir_mul"])
-def test_products(layout: str) -> None:
-    build = GraphBuilder(dtype="float64", layout=layout)
-    x = build.input("x", gate_irreps("2x0e", "3x1o"), rows="node")
-    gated = add_gate(build, "gate", x, "2x0e", "3x1o")
-    build.linear("lin", gated, "2x1o+2x0e", biases=True)
-    build.spherical_harmonics("y", build.input("v", "1o", rows="node"), (2, 0, 1, 4))
-    paths = [(1, 2, 0, "uvu", True, 1.0), (1, 1, 0, "uvu", True, 1.0), (0, 2, 1, "uvu", True, 1.0)]
-    build.tensor_product("tp", gated, "y", "3x0e+2x1o", paths)
-    s = build.input("s", "2x0e+2x1o", rows="node")
-    build.symmetric_contraction("sc", s, "2x0e+2x1o", 2)
-    # the path 1o x 0e -> 0e is forbidden, and so left out
-    assert_runs_like_the_others(build.graph("gate", "lin", "y", "tp", "sc"))
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("make", [without_kernels, products])
+def test_every_operation(make: Callable[[Layout], TensorProductGraph], layout: Layout) -> None:
+    assert_runs_like_the_others(make(layout))
 
 
 def test_no_live_path_gives_zeros() -> None:
@@ -119,7 +90,7 @@ def test_convolutions_of_two_layers() -> None:
 def test_weights_made_of_weights() -> None:
     parts = (WeightPart.whole(0, 1, (2, 3)), WeightPart(1, 0, 6, 3, 1, 3, (2, 2)))
     operation = ComposedWeights(((WeightTerm(0.5, "ab,ac->bc", parts),),), 2)
-    rule = operation_rule(operation, [])
+    rule = operation_rule(operation, [], JAX)
     left, right = np.arange(8.0), np.arange(6.0) ** 2
 
     class Given:
@@ -129,6 +100,12 @@ def test_weights_made_of_weights() -> None:
     np.testing.assert_allclose(rule(Given()), wanted.reshape(-1))
 
 
-def test_an_operation_without_a_rule() -> None:
-    with pytest.raises(UnsupportedError, match="graph: int: expected an operation with a rule"):
-        operation_rule(3, [])
+def test_known_indices_are_checked() -> None:
+    indices, counts = tuple(edges()), (1, RECEIVERS)
+    assert JAX.topology(indices, (SENDERS, RECEIVERS), None).num_senders == SENDERS
+    with pytest.raises(IndexRangeError):
+        JAX.topology(indices, counts, None)
+    loose = JAX.topology(indices, counts, False)
+    traced = jax.jit(lambda *given: JAX.topology(given, counts, None))(*indices)
+    for left, right in zip(loose.arrays(), traced.arrays(), strict=True):
+        np.testing.assert_array_equal(left, right)
