@@ -26,7 +26,7 @@ from tvm_equi.graph.operations import Input
 from tvm_equi.graph.types import IndexType, Type, ValueType
 from tvm_equi.jax.library import JAX
 from tvm_equi.jax.topology import Topology
-from tvm_equi.runtime.graph_call import Call, Rule, Topologies
+from tvm_equi.runtime.graph_call import Call, Rule, Topologies, bind
 from tvm_equi.runtime.graph_rules import node_rule
 
 Arrays = Mapping[str, Any]
@@ -78,7 +78,8 @@ class GraphFunction:
             ArgumentTypeError: an array of a wrong type or dtype.
             IndexRangeError: an index out of range, where they are checked.
         """
-        inputs = self._bind(args, kwargs)
+        given = bind(self.graph.inputs, args, kwargs, "an array")
+        inputs = {name: _as_array(value, self.graph.types[name]) for name, value in given.items()}
         num_rows = self._check_inputs(inputs)
         self._check_parameters(parameters)
         values = inputs | {name: jnp.asarray(parameters[name]) for name in self.graph.parameters}
@@ -103,33 +104,6 @@ class GraphFunction:
                 drawn = jax.random.normal(part, (kind.dim,), kind.dtype)
                 found[name] = jnp.zeros_like(drawn) if name.endswith("bias") else drawn
         return found
-
-    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Inputs by name.
-
-        Raises:
-            ArgumentError: one is missing, unknown or given twice.
-            ArgumentTypeError: one is no array.
-        """
-        names = self.graph.inputs
-        if len(args) > len(names):
-            raise ArgumentError(
-                f"graph: inputs: expected {len(names)} ({', '.join(names)}), got {len(args)}"
-            )
-        values = dict(zip(names, args, strict=False))
-        for name, value in kwargs.items():
-            if name not in names:
-                raise ArgumentError(unknown_choice("graph", "inputs", names, name))
-            if name in values:
-                raise ArgumentError(f"graph: {name}: expected it once, got it twice")
-            values[name] = value
-        for name in names:
-            if name not in values:
-                raise ArgumentError(f"graph: {name}: expected an array, got none")
-            if not hasattr(values[name], "shape") or not hasattr(values[name], "dtype"):
-                kind = type(values[name]).__name__
-                raise ArgumentTypeError(f"graph: {name}: expected an array, got {kind}")
-        return {name: _as_array(values[name], self.graph.types[name]) for name in names}
 
     def _check_inputs(self, values: Arrays) -> dict[str, int]:
         """The number of each kind of rows."""

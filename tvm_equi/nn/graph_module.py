@@ -20,7 +20,7 @@ from tvm_equi.graph.operations import Input
 from tvm_equi.graph.types import IndexType, Type
 from tvm_equi.nn.torch_library import TORCH
 from tvm_equi.runtime.devices import DEVICE_TYPES, checks_indices
-from tvm_equi.runtime.graph_call import Call, Rule, Topologies
+from tvm_equi.runtime.graph_call import Call, Rule, Topologies, bind
 from tvm_equi.runtime.graph_rules import node_rule
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -95,7 +95,7 @@ class GraphModule(torch.nn.Module):
                 device.
             ArgumentTypeError: an input of a wrong type or dtype.
         """
-        values = self._bind(args, kwargs)
+        values = bind(tuple(self._inputs), args, kwargs, "a tensor")
         num_rows = self._check(values)
         for name in self._parameter_names:
             values[name] = reduce(getattr, name.split("."), self)  # also where swapped for tensors
@@ -105,29 +105,6 @@ class GraphModule(torch.nn.Module):
             values[name] = rule(Call(arguments, num_rows, self.check_indices, topologies))
         found = {name: values[name] for name in self._output_names}
         return found if len(found) > 1 else next(iter(found.values()))
-
-    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Inputs by name.
-
-        Raises:
-            ArgumentError: one is missing, unknown or given twice.
-        """
-        names = tuple(self._inputs)
-        if len(args) > len(names):
-            raise ArgumentError(
-                f"graph: inputs: expected {len(names)} ({', '.join(names)}), got {len(args)}"
-            )
-        values = dict(zip(names, args, strict=False))
-        for name, value in kwargs.items():
-            if name not in names:
-                raise ArgumentError(unknown_choice("graph", "inputs", names, name))
-            if name in values:
-                raise ArgumentError(f"graph: {name}: expected it once, got it twice")
-            values[name] = value
-        for name in names:
-            if name not in values:
-                raise ArgumentError(f"graph: {name}: expected a tensor, got none")
-        return values
 
     def _check(self, values: Mapping[str, Any]) -> dict[str, int]:
         """The number of each kind of rows.
