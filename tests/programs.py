@@ -1,16 +1,13 @@
 """Programs that tests compile and run on TVM's virtual machine."""
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-import tvm_ffi
 
-import tvm_equi.relax
+from tvm_equi.deploy.libraries import load_program, register_kernel
 from tvm_equi.export.capture import Captured, capture
-from tvm_equi.relax.program import Program, build_program
+from tvm_equi.relax.program import Built, build_program
 
 Sizes = Mapping[str, Sequence[int | str]]
 Counts = Mapping[str, int]
@@ -59,15 +56,14 @@ def capture_function(
     return capture(Function(function), inputs, sizes, names)
 
 
-def load(program: Program, target: str = "host") -> Callable[..., list[torch.Tensor]]:
+def load(built: Built, target: str = "host") -> Callable[..., list[torch.Tensor]]:
     """A function of a program's inputs."""
-    tvm_equi.relax.register_kernels(program.kernels[target])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "program.so"
-        path.write_bytes(program.libraries[target])
-        machine = tvm_ffi.load_module(str(path))["vm_load_executable"]()
+    for kernel in built.program.kernels[target]:
+        register_kernel("kernel", kernel.data, kernel.sha256)
+    library = built.program.libraries[target]
+    machine = load_program("program", library.data, library.sha256)()
     machine["vm_initialization"](1, 0, 2)
-    main, parameters = machine["main"], [value for value in program.parameters.values()]
+    main, parameters = machine["main"], list(built.parameters.values())
 
     def run(*inputs: torch.Tensor) -> list[torch.Tensor]:
         return [torch.from_dlpack(value) for value in main(*parameters, *inputs)]

@@ -35,7 +35,6 @@ from tvm_equi.nn.graph_compare import Report, compare
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.graph_trace import needed_plans
 from tvm_equi.nn.program import Program
-from tvm_equi.runtime.compiled import CompiledProgram, Library
 from tvm_equi.runtime.devices import local_architectures, runs_here
 from tvm_equi.runtime.kernel_plans import describe_plan
 from tvm_equi.runtime.model_file import Content, described
@@ -49,6 +48,7 @@ from tvm_equi.schedule.targets import (
 )
 
 if TYPE_CHECKING:
+    from tvm_equi.relax.program import Built
     from tvm_equi.tuning.pool import Options
     from tvm_equi.tuning.task import Outcome, Watch
 
@@ -155,9 +155,7 @@ def _compile_captured(
     return Program(replace(content, programs=(program,), parameters=parameters))
 
 
-def _program(
-    captured: Captured, targets: Sequence[str]
-) -> tuple[CompiledProgram, Mapping[str, torch.Tensor]]:
+def _program(captured: Captured, targets: Sequence[str]) -> Built:
     """A program for the CPUs among some targets, and its parameters.
 
     Raises:
@@ -171,19 +169,7 @@ def _program(
             f"compile: target: expected a CPU for a program, got {', '.join(targets)}; add 'host' "
             "or an x86-64 level"
         )
-    built = build_program(captured, cpus)
-    program = CompiledProgram(
-        "main",
-        built.inputs,
-        built.outputs,
-        tuple(built.parameters),
-        {name: Library.of(data) for name, data in built.libraries.items()},
-        {
-            name: [Library.of(path.read_bytes()) for path in paths]
-            for name, paths in built.kernels.items()
-        },
-    )
-    return program, built.parameters
+    return build_program(captured, cpus)
 
 
 def _targets(target: str | Sequence[str]) -> list[str]:

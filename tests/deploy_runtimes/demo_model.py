@@ -16,7 +16,6 @@ from tvm_equi.graph import DEFAULT_PIPELINE
 from tvm_equi.graph.types import DType
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.relax.program import build_program
-from tvm_equi.runtime.compiled import CompiledProgram, Library
 from tvm_equi.runtime.model_file import Content, described, save_model
 
 SMALL = Settings(num_channels=16, num_layers=2, max_degree=2, feature_degree=1, avg_neighbours=6.0)
@@ -46,20 +45,13 @@ def write_demo(
     graph = DEFAULT_PIPELINE(interaction_graph(settings, dtype))
     module = GraphModule(graph, graph_parameters(reference, graph))
     captured = capture_graph(module, {gradient: ("energy", "positions")})
-    program = build_program(captured, targets)
-    libraries = {target: Library.of(data) for target, data in program.libraries.items()}
-    kernels = {
-        target: tuple(Library.of(path.read_bytes()) for path in paths)
-        for target, paths in program.kernels.items()
-    }
-    names = tuple(program.parameters)
-    compiled = CompiledProgram("main", program.inputs, program.outputs, names, libraries, kernels)
+    program, parameters = build_program(captured, targets)
     content = Content(
         dtype,
         1,
         tuple(described(target) for target in targets),
-        programs=(compiled,),
-        parameters=program.parameters,
+        programs=(program,),
+        parameters=parameters,
     )
     save_model(path, content)
     return reference

@@ -1,4 +1,3 @@
-import hashlib
 import subprocess
 import sys
 import textwrap
@@ -13,7 +12,7 @@ from tvm_equi.demo.model import Settings, interaction_graph
 from tvm_equi.export.capture import Captured, capture_graph
 from tvm_equi.graph.pipeline import DEFAULT_PIPELINE
 from tvm_equi.nn.graph_module import GraphModule
-from tvm_equi.relax.program import Program, build_program
+from tvm_equi.relax.program import Built, build_program
 
 SMALL = Settings(num_channels=2, num_layers=1, max_degree=1, feature_degree=1)
 GRADIENTS = {"d_positions": ("energy", "positions")}
@@ -42,7 +41,7 @@ def make_inputs(captured: Captured, nodes: int, edges: int) -> list[torch.Tensor
 
 
 @pytest.fixture(scope="module", params=["float64", "float32"])
-def built(request: pytest.FixtureRequest) -> tuple[Captured, Program, Run]:
+def built(request: pytest.FixtureRequest) -> tuple[Captured, Built, Run]:
     captured = capture_graph(make_module(request.param), GRADIENTS)
     program = build_program(captured)
     return captured, program, load(program)
@@ -50,7 +49,7 @@ def built(request: pytest.FixtureRequest) -> tuple[Captured, Program, Run]:
 
 @pytest.mark.parametrize(("nodes", "edges"), [(9, 40), (130, 700), (3, 0), (1, 0)])
 def test_energy_and_gradient_are_those_of_torch(
-    built: tuple[Captured, Program, Run], nodes: int, edges: int
+    built: tuple[Captured, Built, Run], nodes: int, edges: int
 ) -> None:
     captured, _, run = built
     inputs = make_inputs(captured, nodes, edges)
@@ -68,15 +67,17 @@ def test_energy_and_gradient_are_those_of_torch(
         torch.testing.assert_close(found.double(), wanted, rtol=tolerance, atol=tolerance * scale)
 
 
-def test_what_a_program_says_of_itself(built: tuple[Captured, Program, Run]) -> None:
-    captured, program, _ = built
+def test_what_a_program_says_of_itself(built: tuple[Captured, Built, Run]) -> None:
+    captured, (program, parameters), _ = built
     assert (program.inputs, program.outputs) == (captured.inputs, captured.outputs)
     assert [value.name for value in program.outputs] == ["energy", "d_positions"]
-    assert all(value.is_contiguous() for value in program.parameters.values())
-    assert len(program.kernels["host"]) == len(set(program.kernels["host"])) > 5
+    assert all(value.is_contiguous() for value in parameters.values())
+    assert program.parameters == tuple(parameters)
+    kernels = program.kernels["host"]
+    assert len(kernels) == len({kernel.sha256 for kernel in kernels}) > 5
 
 
-def test_an_index_out_of_range(built: tuple[Captured, Program, Run]) -> None:
+def test_an_index_out_of_range(built: tuple[Captured, Built, Run]) -> None:
     captured, _, run = built
     for name, bad in (("senders", 9), ("receivers", -1)):
         inputs = make_inputs(captured, 9, 40)
@@ -85,7 +86,7 @@ def test_an_index_out_of_range(built: tuple[Captured, Program, Run]) -> None:
             run(*inputs)
 
 
-def test_wrong_inputs_are_errors(built: tuple[Captured, Program, Run]) -> None:
+def test_wrong_inputs_are_errors(built: tuple[Captured, Built, Run]) -> None:
     captured, _, run = built
     good = make_inputs(captured, 9, 40)
     for number, bad in (
@@ -99,7 +100,7 @@ def test_wrong_inputs_are_errors(built: tuple[Captured, Program, Run]) -> None:
             run(*good[:number], bad, *good[number + 1 :])
 
 
-def test_tensors_may_lie_anywhere(built: tuple[Captured, Program, Run]) -> None:
+def test_tensors_may_lie_anywhere(built: tuple[Captured, Built, Run]) -> None:
     captured, _, run = built
     inputs = make_inputs(captured, 33, 300)
     shifted = []
@@ -111,20 +112,18 @@ def test_tensors_may_lie_anywhere(built: tuple[Captured, Program, Run]) -> None:
 
 
 def test_compiled_in_another_process_a_program_has_the_same_bytes(
-    built: tuple[Captured, Program, Run],
+    built: tuple[Captured, Built, Run],
 ) -> None:
-    captured, program, _ = built
+    captured, (program, _), _ = built
     code = f"""
-    import hashlib
     from tests.relax.test_program import GRADIENTS, make_module
     from tvm_equi.export.capture import capture_graph
     from tvm_equi.relax.program import build_program
 
-    program = build_program(capture_graph(make_module("{captured.inputs[0].dtype}"), GRADIENTS))
-    print(hashlib.sha256(program.libraries["host"]).hexdigest(), *program.parameters)
+    program, _ = build_program(capture_graph(make_module("{captured.inputs[0].dtype}"), GRADIENTS))
+    print(program.libraries["host"].sha256, *program.parameters)
     """
     root = Path(__file__).parents[2]
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
-    digest = hashlib.sha256(program.libraries["host"]).hexdigest()
-    assert done.stdout.split() == [digest, *program.parameters]
+    assert done.stdout.split() == [program.libraries["host"].sha256, *program.parameters]

@@ -10,13 +10,13 @@ from tvm_equi.relax.graph import to_relax
 from tvm_equi.relax.kernels import library_name
 from tvm_equi.relax.lower import LowerTensorProducts
 from tvm_equi.relax.pipeline import build, pass_context, pipeline
-from tvm_equi.relax.program import Program, build_program
+from tvm_equi.relax.program import Built, build_program
 from tvm_equi.relax.run import register_kernels
 
 __all__ = [
     "CONVERT_MAP",
+    "Built",
     "LowerTensorProducts",
-    "Program",
     "build",
     "build_program",
     "library_name",

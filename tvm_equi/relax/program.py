@@ -15,41 +15,34 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from tvm_equi.deploy.manifest import Value
+from tvm_equi.deploy.model import MAIN
 from tvm_equi.errors import ArtifactError
 from tvm_equi.export.capture import Captured
 from tvm_equi.relax.lower import compile_kernels
 from tvm_equi.relax.pipeline import build
 from tvm_equi.relax.translate import translate
+from tvm_equi.runtime.compiled import CompiledProgram, Library
 from tvm_equi.schedule.targets import HOST, cpu_target
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Built(NamedTuple):
     """A compiled model.
 
     Args:
-        libraries: bytes of the library for the virtual machine, by target.
-        kernels: paths of the libraries of kernels that it calls, by target; each once.
+        program: its code for each target.
         parameters: values by name, in the order in which `main` takes them.
-        inputs: what `main` takes after them.
-        outputs: what it gives.
     """
 
-    libraries: Mapping[str, bytes]
-    kernels: Mapping[str, tuple[Path, ...]]
+    program: CompiledProgram
     parameters: Mapping[str, torch.Tensor]
-    inputs: tuple[Value, ...]
-    outputs: tuple[Value, ...]
 
 
-def build_program(captured: Captured, targets: Sequence[str] = (HOST,)) -> Program:
+def build_program(captured: Captured, targets: Sequence[str] = (HOST,)) -> Built:
     """A model, compiled.
 
     Args:
@@ -62,14 +55,19 @@ def build_program(captured: Captured, targets: Sequence[str] = (HOST,)) -> Progr
         UnsupportedError: an operator that has no converter.
     """
     translated = translate(captured)
-    libraries: dict[str, bytes] = {}
-    kernels: dict[str, tuple[Path, ...]] = {}
+    libraries: dict[str, Library] = {}
+    kernels: dict[str, list[Library]] = {}
     for target in targets:
         entries = compile_kernels(translated.module, target)
-        kernels[target] = tuple(dict.fromkeys(entry.library for entry in entries))
+        paths = dict.fromkeys(entry.library for entry in entries)
+        kernels[target] = [Library.of(path.read_bytes()) for path in paths]
         executable = build(translated.module, cpu_target(target).tvm_target(), "packed", target)
-        libraries[target] = _library(executable)
-    return Program(libraries, kernels, translated.parameters, captured.inputs, captured.outputs)
+        libraries[target] = Library.of(_library(executable))
+    parameters = translated.parameters
+    program = CompiledProgram(
+        MAIN, captured.inputs, captured.outputs, tuple(parameters), libraries, kernels
+    )
+    return Built(program, parameters)
 
 
 def _library(executable: Any) -> bytes:

@@ -18,7 +18,7 @@ def register_kernels(libraries: Iterable[Path]) -> None:
     """Registers the function of each library by the name that programs call.
 
     Args:
-        libraries: paths, such as `Program.kernels` has, or those of `compile_kernels`' entries.
+        libraries: paths, such as `compile_kernels`' entries have.
 
     Raises:
         ArtifactError: a file that is no library of a kernel.
