@@ -20,7 +20,7 @@ from tvm_equi.graph.types import IndexType
 from tvm_equi.jax.graph_function import from_graph
 from tvm_equi.jax.library import JAX
 from tvm_equi.nn.graph_module import GraphModule
-from tvm_equi.runtime.graph_rules import operation_rule
+from tvm_equi.runtime.rules.operations import operation_rule
 
 pytestmark = pytest.mark.deploy
 

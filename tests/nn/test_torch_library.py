@@ -10,7 +10,7 @@ from tvm_equi.graph.operations import Input, Parameter
 from tvm_equi.graph.types import IndexType
 from tvm_equi.nn.graph_module import torch_rule
 from tvm_equi.nn.torch_library import TORCH
-from tvm_equi.runtime.graph_call import Call
+from tvm_equi.runtime.rules.call import Call
 
 
 def test_operations_stay_on_the_device_of_their_values() -> None:

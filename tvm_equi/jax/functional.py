@@ -20,8 +20,8 @@ from tvm_equi.graph.instructions import RawInstruction
 from tvm_equi.graph.operations import SphericalHarmonics, TensorProduct
 from tvm_equi.graph.operations.products import Normalization
 from tvm_equi.jax.library import JAX
-from tvm_equi.runtime.graph_call import Call, Rule
-from tvm_equi.runtime.graph_rules import operation_rule
+from tvm_equi.runtime.rules.call import Call, Rule
+from tvm_equi.runtime.rules.operations import operation_rule
 
 
 @dataclass(frozen=True, eq=False)  # without slots: JAX refers to functions weakly

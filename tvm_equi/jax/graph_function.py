@@ -26,8 +26,8 @@ from tvm_equi.graph.operations import Input
 from tvm_equi.graph.types import IndexType, Type, ValueType
 from tvm_equi.jax.library import JAX
 from tvm_equi.jax.topology import Topology
-from tvm_equi.runtime.graph_call import Call, Rule, Topologies, bind
-from tvm_equi.runtime.graph_rules import node_rule
+from tvm_equi.runtime.rules.call import Call, Rule, Topologies, bind
+from tvm_equi.runtime.rules.operations import node_rule
 
 Arrays = Mapping[str, Any]
 

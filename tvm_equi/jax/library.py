@@ -12,7 +12,7 @@ from tvm_equi.jax.harmonics import harmonics_function
 from tvm_equi.jax.lengths import length, unit_vectors
 from tvm_equi.jax.operator import convolve, run
 from tvm_equi.jax.topology import Topology
-from tvm_equi.runtime.array_library import ArrayLibrary
+from tvm_equi.runtime.rules.library import ArrayLibrary
 
 
 def _topology(

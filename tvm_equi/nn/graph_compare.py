@@ -31,7 +31,7 @@ from tvm_equi.graph.types import IndexType, is_layout_free, parse_irreps
 from tvm_equi.nn.graph_module import DTYPES, GraphModule, torch_rule
 from tvm_equi.nn.graph_unfused import unfused_rule
 from tvm_equi.nn.symmetric_reference import symmetric_reference
-from tvm_equi.runtime.graph_call import Call, Rule
+from tvm_equi.runtime.rules.call import Call, Rule
 
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-10}
 

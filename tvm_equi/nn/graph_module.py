@@ -20,8 +20,8 @@ from tvm_equi.graph.operations import Input
 from tvm_equi.graph.types import IndexType, Type
 from tvm_equi.nn.torch_library import TORCH
 from tvm_equi.runtime.devices import DEVICE_TYPES, checks_indices
-from tvm_equi.runtime.graph_call import Call, Rule, Topologies, bind
-from tvm_equi.runtime.graph_rules import node_rule
+from tvm_equi.runtime.rules.call import Call, Rule, Topologies, bind
+from tvm_equi.runtime.rules.operations import node_rule
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -11,8 +11,8 @@ import torch
 from tvm_equi.graph.operations import Convolution
 from tvm_equi.graph.types import IndexType, Type
 from tvm_equi.nn.torch_library import TORCH
-from tvm_equi.runtime.graph_call import Call, Rule
-from tvm_equi.runtime.graph_convolution import last_matrix
+from tvm_equi.runtime.rules.call import Call, Rule
+from tvm_equi.runtime.rules.convolution import last_matrix
 
 
 def unfused_rule(

@@ -6,8 +6,8 @@ import torch
 
 from tvm_equi.graph import operations
 from tvm_equi.nn.spherical_harmonics import SphericalHarmonics
-from tvm_equi.runtime.array_library import ArrayLibrary
 from tvm_equi.runtime.convolution import convolve
+from tvm_equi.runtime.rules.library import ArrayLibrary
 from tvm_equi.runtime.topology import Topology
 from tvm_equi.runtime.torch_op import run
 

@@ -38,9 +38,9 @@ from tvm_equi.graph.operations import (
 )
 from tvm_equi.graph.regions import Ranges, coupling_part, kernel_of
 from tvm_equi.graph.types import IndexType, Type, ValueType, irreps_dim
-from tvm_equi.runtime.array_library import Array, ArrayLibrary
-from tvm_equi.runtime.graph_call import Call, Rule
-from tvm_equi.runtime.graph_convolution import chosen, convolution_rule
+from tvm_equi.runtime.rules.call import Call, Rule
+from tvm_equi.runtime.rules.convolution import chosen, convolution_rule
+from tvm_equi.runtime.rules.library import Array, ArrayLibrary
 
 
 def node_rule(graph: TensorProductGraph, node: Node, library: ArrayLibrary) -> Rule:

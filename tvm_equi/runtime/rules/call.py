@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from tvm_equi.errors import ArgumentError, unknown_choice
-from tvm_equi.runtime.array_library import Array
+from tvm_equi.runtime.rules.library import Array
 
 Topologies: TypeAlias = dict[tuple[str, str], Any]
 """By the names of the indices of senders and receivers."""

@@ -11,8 +11,8 @@ from itertools import accumulate, pairwise
 from tvm_equi.graph.operations import Convolution, RadialLayer
 from tvm_equi.graph.regions import Ranges, kernel_of, scaled_product
 from tvm_equi.graph.types import IndexType, Type, irreps_dim
-from tvm_equi.runtime.array_library import Array, ArrayLibrary
-from tvm_equi.runtime.graph_call import Call, Rule
+from tvm_equi.runtime.rules.call import Call, Rule
+from tvm_equi.runtime.rules.library import Array, ArrayLibrary
 from tvm_equi.runtime.stage_plans import run_stages, stage_plans
 
 

@@ -15,7 +15,7 @@ from tvm_equi.graph.prune import Prune
 from tvm_equi.nn.graph_compare import compare, random_inputs
 from tvm_equi.nn.graph_module import GraphModule
 from tvm_equi.nn.torch_library import TORCH
-from tvm_equi.runtime.graph_convolution import chosen, last_matrix
+from tvm_equi.runtime.rules.convolution import chosen, last_matrix
 
 BOTH = Fuse(radial=True, harmonics=True)
 
