@@ -14,6 +14,7 @@ import filelock
 import pytest
 import torch
 
+from tests.deploy.programs import write_model
 from tests.deploy_runtimes.cpp_build import build, environment, shared_folder
 from tests.deploy_runtimes.demo_model import SMALL, eager, shared_demo
 from tvm_equi.demo.run import make_reference
@@ -86,6 +87,12 @@ def test_calls(built: Path, model: Callable[[str], Path], dtype: str, tmp_path: 
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     errors = json.loads(done.stdout)
     assert max(errors.values()) < TOLERANCE[dtype], errors
+
+
+def test_outputs_are_the_callers(built: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.tvmeq")
+    done = subprocess.run([built / "outputs", model], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def methanol() -> Structure:
