@@ -1,6 +1,7 @@
 """JSON that nobody vouches for, and its fields."""
 
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -55,6 +56,14 @@ def test_texts_that_are_refused(text: bytes, message: str) -> None:
         fields.parse_json("file", text)
     assert str(error.value).startswith(f"file: {message}")
     assert len(str(error.value)) < 300
+
+
+def test_a_key_twice_among_many_is_found_soon() -> None:
+    keys = ",".join(f'"{number}":0' for number in range(100_000))
+    start = time.process_time()
+    with pytest.raises(ArtifactError, match=r"'last': expected the key once, got it twice"):
+        fields.parse_json("here", f'{{{keys},"last":0,"last":0}}'.encode())
+    assert time.process_time() - start < 20  # minutes, where each key is compared with each
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,11 @@ class Machine:
             IndexRangeError: an index names a row that does not exist.
             ArtifactError: the program fails, or gives what its manifest does not say.
         """
-        tensors = [stage.tensor(value) for stage, value in zip(self._staging, inputs, strict=True)]
         if sizes != self._last:
             self._note(sizes)
         try:
+            staged = zip(self._staging, inputs, strict=True)
+            tensors = [stage.tensor(value) for stage, value in staged]
             results = list(self._function(*self._parameters, *tensors))
         except IndexError as error:  # of `index_error`
             raise IndexRangeError(f"{self.where}: {error}") from error
