@@ -39,6 +39,7 @@ DEEP = 200_000
         (b"\xef\xbb\xbf{}", "expected JSON in UTF-8, got: Unexpected UTF-8 BOM"),
         (b'{"a":1,"a":2}', "'a': expected the key once, got it twice"),
         (b'[{"b":{"c":1,"c":1}}]', "'c': expected the key once, got it twice"),
+        (rb'["\ud800"]', "expected JSON in UTF-8, got: 'utf-8' codec can't encode character"),
         (b"[NaN]", "expected whole numbers of 64 bits, got NaN"),
         (b"[-Infinity]", "expected whole numbers of 64 bits, got -Infinity"),
         (b"[1.0]", "expected whole numbers of 64 bits, got 1.0"),

@@ -74,13 +74,16 @@ def parse_json(where: str, data: bytes) -> Any:
         return found
 
     try:
-        return json.loads(
+        found = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=unique,
             parse_int=integer,
             parse_float=refuse,
             parse_constant=refuse,
         )
+        if b"\\u" in data:  # which may be half of a surrogate pair, and that is no text
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except ValueError as error:
         raise ArtifactError(f"{where}: expected JSON in UTF-8, got: {str(error)[:200]}") from error
     except RecursionError as error:

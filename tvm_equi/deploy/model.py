@@ -23,7 +23,7 @@ from tvm_equi.deploy.container import Container, read
 from tvm_equi.deploy.libraries import load_program, register_kernel
 from tvm_equi.deploy.machine import Machine
 from tvm_equi.deploy.manifest import ProgramEntry, Target, Value
-from tvm_equi.deploy.runtime import default_threads, use_threads
+from tvm_equi.deploy.runtime import MAX_THREADS, default_threads, use_threads
 from tvm_equi.deploy.targets import best_cpu_target
 from tvm_equi.deploy.tensors import Array, aligned_tensor
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, unknown_choice
@@ -162,13 +162,15 @@ def _checked(threads: int) -> int:
     """A number of threads.
 
     Raises:
-        ArgumentError: it is not above zero.
+        ArgumentError: it is not from 1 to `MAX_THREADS`.
         ArgumentTypeError: it is no whole number.
     """
     if not isinstance(threads, int):
         raise ArgumentTypeError(
             f"load: threads: expected a whole number, got {type(threads).__name__}"
         )
-    if threads < 1:
-        raise ArgumentError(f"load: threads: expected a number above zero, got {threads}")
+    if not 1 <= threads <= MAX_THREADS:
+        raise ArgumentError(
+            f"load: threads: expected a number from 1 to {MAX_THREADS}, got {threads}"
+        )
     return threads

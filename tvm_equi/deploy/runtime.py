@@ -25,6 +25,9 @@ LIBRARY_VARIABLE = "TVM_EQUI_RUNTIME"
 THREAD_VARIABLES = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")
 """Say how many threads are used where the caller does not; the first one that is set counts."""
 
+MAX_THREADS = 1024
+"""A pool starts all of its threads when it is made: tens of thousands take minutes."""
+
 SHARE_ALL_CORES = -3
 """TVM's affinity mode in which workers may run on any of the given cores."""
 
@@ -104,15 +107,21 @@ def default_threads() -> int:
     """How many threads a model uses where nobody says: as many as the process may use cores.
 
     Raises:
-        ArgumentError: a variable of the environment is no number above zero.
+        ArgumentError: a variable of the environment is no number from 1 to `MAX_THREADS`.
     """
     for variable in THREAD_VARIABLES:
         if text := os.environ.get(variable):
-            if not text.isdecimal() or int(text) < 1:
+            is_number = text.isdecimal() and len(text) <= len(str(MAX_THREADS))
+            if not is_number or not 1 <= int(text) <= MAX_THREADS:
                 raise ArgumentError(
-                    f"threads: {variable}: expected a number above zero, got {text!r}"
+                    f"threads: {variable}: expected a number from 1 to {MAX_THREADS}, got {text!r}"
                 )
             return int(text)
+    return min(_num_cores(), MAX_THREADS)
+
+
+def _num_cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -130,7 +139,7 @@ def use_threads(count: int) -> None:
         return
     configure = load_runtime().get_global_func("runtime.config_threadpool")
     if not getattr(_local, "count", 0):  # the first call makes the pool, and a pool never grows
-        configure(SHARE_ALL_CORES, 0, _cores(max(count, os.cpu_count() or 1)))
+        configure(SHARE_ALL_CORES, 0, _cores(max(count, _num_cores())))
     configure(SHARE_ALL_CORES, count, _cores(count))
     _local.count = count
 

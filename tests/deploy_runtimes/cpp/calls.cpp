@@ -237,7 +237,8 @@ static void test_errors(const std::string& path, const Model& model, const Input
               [&] { Model::load(path, {1, "other"}); });
   check_error("target: expected one of x86-64-v3, got 'sm_90'",
               [&] { Model::load(path, {1, "main", "sm_90"}); });
-  check_error("threads: expected 1 or more, got 0", [&] { Model::load(path, {0}); });
+  check_error("threads: expected a number from 1 to 1024, got 0", [&] { Model::load(path, {0}); });
+  check_error("got 40000", [&] { Model::load(path, {40000}); });
   check_error("threads: expected at most 2, which this thread's first call took, got 64",
               [&] { Model::load(path, {64})(inputs.named()); });
 }

@@ -63,7 +63,10 @@ class LoadedProgram {
         where_(file_ + ": " + entry_.name),
         signature_(entry_),
         target_(find_target(options.target)) {
-    if (threads_ < 1) refuse(where_ + ": threads", "1 or more", std::to_string(threads_));
+    if (threads_ < 1 || threads_ > Threads::kMost) {
+      refuse(where_ + ": threads", "a number from 1 to " + std::to_string(Threads::kMost),
+             std::to_string(threads_));
+    }
     read_parameters(container);
     std::lock_guard<std::mutex> lock(load_mutex());
     load_runtime(options.runtime);
