@@ -1,6 +1,7 @@
 """Programs run for one thread: results of their own, bounded memory, errors in words."""
 
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from tests.deploy.programs import OUT, OUTPUTS, ROW, expected, inputs, write_mod
 from tvm_equi.deploy import machine
 from tvm_equi.deploy.manifest import Value
 from tvm_equi.deploy.model import load
+from tvm_equi.deploy.runtime import function_table
 from tvm_equi.errors import ArtifactError
 
 
@@ -64,6 +66,18 @@ def test_memory_is_bounded_while_sizes_change(path: Path) -> None:
         model(**inputs(rows))
     grown = resident() - before
     assert grown < 200  # 60 sizes of about 14 MiB each
+
+
+def test_no_machine_is_made_while_functions_are_added(path: Path) -> None:
+    model = load(path)
+    worker = threading.Thread(target=lambda: model(**inputs(3)))  # with a machine of its own
+    with function_table():
+        worker.start()
+        worker.join(0.3)
+        assert worker.is_alive()
+    worker.join()
+    check = model(**inputs(3))["z"]
+    np.testing.assert_allclose(check, expected(**inputs(3)), rtol=1e-5, atol=1e-5)
 
 
 def test_a_kernel_that_is_not_in_the_file(tmp_path: Path) -> None:

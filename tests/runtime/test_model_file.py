@@ -64,6 +64,7 @@ def test_saved_and_read(tmp_path: Path) -> None:
     path = save_model(tmp_path / "model.tvmeq", CONTENT)
     found = read_content(read(path))
     assert equal(found, replace(CONTENT, versions=installed_versions()))
+    assert found.kernels[0].library is found.programs[0].kernels[V3][0]  # one section, held once
     again = save_model(tmp_path / "again.tvmeq", found)
     assert again.read_bytes() == path.read_bytes()
 

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ SHARE_ALL_CORES = -3
 
 _PRESENT = "vm.builtin.memory_manager.clear"
 """A function that the library registers, and may not register twice."""
+
+_table_lock = threading.Lock()
 
 _local = threading.local()
 """Of each thread: `count`, the threads that its pool was told to use, and whether it `is_dead`."""
@@ -103,6 +106,14 @@ def _advice(path: Path | None, error: OSError) -> str:
     )
 
 
+def function_table() -> AbstractContextManager[Any]:
+    """Held by who adds to tvm_ffi's table of functions, or makes a machine, which looks into it.
+
+    The table has no lock of its own, and Python's is free while compiled code runs.
+    """
+    return _table_lock
+
+
 def default_threads() -> int:
     """How many threads a model uses where nobody says: as many as the process may use cores.
 
@@ -150,7 +161,12 @@ def _cores(count: int) -> list[str]:
 
 
 def _serial_after_fork() -> None:
-    """Has TVM bypass the pool of the thread that was forked, by a limit of one thread."""
+    """Has TVM bypass the pool of the thread that was forked, by a limit of one thread.
+
+    The lock may have been held by a thread that is not there any more.
+    """
+    global _table_lock
+    _table_lock = threading.Lock()
     if getattr(_local, "count", 0):
         load_runtime().get_global_func("runtime.config_threadpool")(SHARE_ALL_CORES, 1, _cores(1))
         _local.count, _local.is_dead = 1, True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -147,6 +148,7 @@ def read_content(container: Container) -> Content:
     """
     manifest = container.manifest
 
+    @cache  # entries may share a section
     def library(name: str) -> Library:
         return Library(bytes(container.section(name)), container.sections[name].sha256)
 
