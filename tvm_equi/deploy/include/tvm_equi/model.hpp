@@ -155,15 +155,17 @@ class LoadedProgram {
   }
 
   void read_parameters(const Container& container) {
-    if (entry_.parameters.empty()) return;
+    if (!manifest_.parameters) return;  // then no program has any
     const std::string& section = *manifest_.parameters;
     const auto tensors = read_tensors(file_ + ": " + section, container.section(section));
-    for (const std::string& name : entry_.parameters) {
-      const auto found = tensors.find(name);
-      if (found == tensors.end()) {
-        refuse(where_ + ": parameters", "a tensor of " + section, shown(name));
+    for (const ProgramEntry& program : manifest_.programs) {
+      for (const std::string& name : program.parameters) {
+        if (tensors.count(name) > 0) continue;
+        refuse(file_ + ": " + program.name + ": parameters", "a tensor of " + section, shown(name));
       }
-      const TensorEntry& tensor = found->second;
+    }
+    for (const std::string& name : entry_.parameters) {
+      const TensorEntry& tensor = tensors.at(name);
       const SharedMemory<std::shared_ptr<const void>> memory{const_cast<char*>(tensor.bytes.data()),
                                                              container.memory()};
       const tvm::ffi::ShapeView shape(tensor.shape.data(), tensor.shape.size());
