@@ -1,6 +1,8 @@
 """Programs run for one thread: results of their own, bounded memory, errors in words."""
 
+import os
 import re
+import signal
 import threading
 from pathlib import Path
 
@@ -78,6 +80,17 @@ def test_no_machine_is_made_while_functions_are_added(path: Path) -> None:
     worker.join()
     check = model(**inputs(3))["z"]
     np.testing.assert_allclose(check, expected(**inputs(3)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_waits_for_nobody(path: Path) -> None:
+    wanted = load(path)(**inputs(3))["z"]
+    with function_table():
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            os._exit(0 if np.array_equal(load(path)(**inputs(3))["z"], wanted) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_kernel_that_is_not_in_the_file(tmp_path: Path) -> None:
