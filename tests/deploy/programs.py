@@ -28,6 +28,7 @@ OUTPUTS = (
     Value("z", "float32", ("rows", OUT)),
     Value("x_again", "float32", ("rows", ROW)),
     Value("weights_again", "float32", (WEIGHTS,)),
+    Value("z_again", "float32", ("rows", OUT)),
 )
 
 
@@ -53,7 +54,7 @@ def expected(x: np.ndarray[Any, Any], shift: np.ndarray[Any, Any]) -> np.ndarray
 
 @lru_cache(maxsize=4)
 def program_library(kernel: str) -> bytes:
-    """A program: z = kernel(x, weights) + shift, and two values that it only hands through."""
+    """A program: z = kernel(x, weights) + shift, two values handed through, and z again."""
     import tvm
     from tvm import relax
 
@@ -70,7 +71,7 @@ def program_library(kernel: str) -> bytes:
             made = relax.TensorType((rows, OUT), "float32")
             product = builder.emit(relax.call_dps_packed(kernel, (x, w), made))
             z = builder.emit(relax.op.add(product, shift))
-            found = builder.emit_output(relax.Tuple([z, x, w]))
+            found = builder.emit_output(relax.Tuple([z, x, w, z]))
         builder.emit_func_output(found)
     target = tvm.target.Target({"kind": "llvm", "mcpu": TARGET})
     with tempfile.TemporaryDirectory() as folder:

@@ -323,6 +323,9 @@ def test_files_that_may_not_be_written(tmp_path: Path) -> None:
             "save: path: expected a file that can be written, got",
         ),
         (tmp_path / "no" / "a.tvmeq", "save: path: expected a file that can be written, got"),
+        (Path("a\0b"), "save: path: expected a file that can be written, got .*embedded null"),
+        (Path(), "save: path: expected a file to write, got the folder"),
+        (Path("/"), "save: path: expected a file to write, got the folder"),
     ]:
         with pytest.raises(ArtifactError, match=message):
             write(path, MANIFEST, SECTIONS)

@@ -1,6 +1,7 @@
 """JSON that nobody vouches for, and its fields."""
 
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -38,6 +39,7 @@ DEEP = 200_000
         (b"\xef\xbb\xbf{}", "expected JSON in UTF-8, got: Unexpected UTF-8 BOM"),
         (b'{"a":1,"a":2}', "'a': expected the key once, got it twice"),
         (b'[{"b":{"c":1,"c":1}}]', "'c': expected the key once, got it twice"),
+        (rb'["\ud800"]', "expected JSON in UTF-8, got: 'utf-8' codec can't encode character"),
         (b"[NaN]", "expected whole numbers of 64 bits, got NaN"),
         (b"[-Infinity]", "expected whole numbers of 64 bits, got -Infinity"),
         (b"[1.0]", "expected whole numbers of 64 bits, got 1.0"),
@@ -55,6 +57,14 @@ def test_texts_that_are_refused(text: bytes, message: str) -> None:
         fields.parse_json("file", text)
     assert str(error.value).startswith(f"file: {message}")
     assert len(str(error.value)) < 300
+
+
+def test_a_key_twice_among_many_is_found_soon() -> None:
+    keys = ",".join(f'"{number}":0' for number in range(100_000))
+    start = time.process_time()
+    with pytest.raises(ArtifactError, match=r"'last': expected the key once, got it twice"):
+        fields.parse_json("here", f'{{{keys},"last":0,"last":0}}'.encode())
+    assert time.process_time() - start < 20  # minutes, where each key is compared with each
 
 
 @pytest.mark.parametrize(

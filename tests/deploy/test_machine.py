@@ -1,6 +1,9 @@
 """Programs run for one thread: results of their own, bounded memory, errors in words."""
 
+import os
 import re
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ from tests.deploy.programs import OUT, OUTPUTS, ROW, expected, inputs, write_mod
 from tvm_equi.deploy import machine
 from tvm_equi.deploy.manifest import Value
 from tvm_equi.deploy.model import load
+from tvm_equi.deploy.runtime import function_table
 from tvm_equi.errors import ArtifactError
 
 
@@ -64,6 +68,29 @@ def test_memory_is_bounded_while_sizes_change(path: Path) -> None:
         model(**inputs(rows))
     grown = resident() - before
     assert grown < 200  # 60 sizes of about 14 MiB each
+
+
+def test_no_machine_is_made_while_functions_are_added(path: Path) -> None:
+    model = load(path)
+    worker = threading.Thread(target=lambda: model(**inputs(3)))  # with a machine of its own
+    with function_table():
+        worker.start()
+        worker.join(0.3)
+        assert worker.is_alive()
+    worker.join()
+    check = model(**inputs(3))["z"]
+    np.testing.assert_allclose(check, expected(**inputs(3)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_waits_for_nobody(path: Path) -> None:
+    wanted = load(path)(**inputs(3))["z"]
+    with function_table():
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            os._exit(0 if np.array_equal(load(path)(**inputs(3))["z"], wanted) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_kernel_that_is_not_in_the_file(tmp_path: Path) -> None:

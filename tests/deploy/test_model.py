@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 import tvm_equi
-from tests.deploy.programs import TARGET, expected, inputs, write_model
-from tvm_equi.deploy.manifest import Target
+from tests.deploy.programs import OUT, OUTPUTS, TARGET, expected, inputs, write_model
+from tvm_equi.deploy import container
+from tvm_equi.deploy.manifest import Target, Value
 from tvm_equi.deploy.model import Model, load
 from tvm_equi.deploy.targets import LEVELS
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, ArtifactError
@@ -25,7 +27,7 @@ def _path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check(model: Model, given: dict[str, np.ndarray[Any, Any]]) -> None:
     found = model(**given)
-    assert [*found] == ["z", "x_again", "weights_again"]
+    assert [*found] == ["z", "x_again", "weights_again", "z_again"]
     np.testing.assert_allclose(found["z"], expected(**given), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(found["x_again"], given["x"])
 
@@ -53,7 +55,7 @@ def test_it_says_what_it_is(path: Path) -> None:
     assert model.target == TARGET
     assert model.targets == (TARGET,)
     assert [value.name for value in model.inputs] == ["x", "shift"]
-    assert [value.name for value in model.outputs] == ["z", "x_again", "weights_again"]
+    assert [value.name for value in model.outputs] == ["z", "x_again", "weights_again", "z_again"]
     assert repr(model).splitlines() == [
         "Model(model.tvmeq: main, x86-64-v2, 2 threads)",
         "  x: float32 [rows, 99]",
@@ -61,6 +63,7 @@ def test_it_says_what_it_is(path: Path) -> None:
         "  -> z: float32 [rows, 60]",
         "  -> x_again: float32 [rows, 99]",
         "  -> weights_again: float32 [660]",
+        "  -> z_again: float32 [rows, 60]",
     ]
 
 
@@ -128,7 +131,8 @@ def test_threads_of_a_forked_process(path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ON_FORK, path], capture_output=True
     )
-    assert done.stdout.split() == [b"3", b"1", b"True"], done.stderr
+    pool = str(max(3, len(os.sched_getaffinity(0)))).encode()
+    assert done.stdout.split() == [pool, b"1", b"True"], done.stderr
 
 
 def test_another_program(path: Path) -> None:
@@ -143,6 +147,40 @@ def test_another_target(path: Path) -> None:
     check(load(path, target=TARGET), inputs(3))
 
 
+def test_a_program_without_code_for_the_best_target(path: Path, tmp_path: Path) -> None:
+    held = container.read(path)
+    better = Target("host", "x86_64", (*LEVELS[TARGET].split(), "sse2"))
+    kernels = (
+        replace(entry, libraries={**entry.libraries, "host": entry.libraries[TARGET]})
+        for entry in held.manifest.kernels
+    )
+    manifest = replace(
+        held.manifest, targets=(*held.manifest.targets, better), kernels=tuple(kernels)
+    )
+    sections = {name: bytes(held.section(name)) for name in held.sections}
+    both = container.write(tmp_path / "both.tvmeq", manifest, sections)
+    model = load(both)
+    assert (model.target, model.targets) == (TARGET, (TARGET, "host"))
+    check(model, inputs(3))
+    with pytest.raises(ArgumentError, match=r"target: expected one of 'x86-64-v2', got 'host'"):
+        load(both, target="host")
+
+
+def test_outputs_that_numpy_has_no_dtype_for(tmp_path: Path) -> None:
+    outputs = (Value("z", "bfloat16", ("rows", OUT)), *OUTPUTS[1:])
+    path = write_model(tmp_path / "m.tvmeq", outputs=outputs)
+    with pytest.raises(ArtifactError, match=r"main: z: expected a dtype of numpy's, got bfloat16"):
+        load(path)
+
+
+def test_an_array_that_no_memory_holds_a_copy_of(path: Path) -> None:
+    model, rows = load(path), 1 << 50
+    given = {name: np.broadcast_to(row, (rows, row.size)) for name, row in inputs(1).items()}
+    with pytest.raises(ArtifactError, match=r"main: expected the program to run, got: Unable to"):
+        model(**given)
+    check(model, inputs(3))
+
+
 def test_a_target_that_this_cpu_cannot_run(tmp_path: Path) -> None:
     features = (*LEVELS[TARGET].split(), "hyperdrive")
     path = write_model(tmp_path / "m.tvmeq", target=Target("host", "x86_64", features))
@@ -152,8 +190,10 @@ def test_a_target_that_this_cpu_cannot_run(tmp_path: Path) -> None:
 
 
 def test_wrong_numbers_of_threads(path: Path) -> None:
-    with pytest.raises(ArgumentError, match=r"load: threads: expected a number above zero, got 0"):
-        load(path, threads=0)
+    for count in (0, 10**12):
+        wanted = rf"load: threads: expected a number from 1 to 1024, got {count}"
+        with pytest.raises(ArgumentError, match=wanted):
+            load(path, threads=count)
     wanted = r"load: threads: expected a whole number, got str"
     with pytest.raises(ArgumentTypeError, match=wanted):
         load(path, threads="2")  # type: ignore[arg-type]

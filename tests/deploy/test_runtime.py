@@ -85,8 +85,9 @@ def test_default_threads() -> None:
     assert answer(show, TVM_NUM_THREADS="1", OMP_NUM_THREADS="3") == "1"
 
 
-def test_a_number_of_threads_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TVM_NUM_THREADS", "many")
-    wanted = r"threads: TVM_NUM_THREADS: expected a number above zero, got 'many'"
+@pytest.mark.parametrize("text", ["many", "0", "1025", "9" * 5000])
+def test_a_number_of_threads_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TVM_NUM_THREADS", text)
+    wanted = rf"threads: TVM_NUM_THREADS: expected a number from 1 to 1024, got '{text}'"
     with pytest.raises(ArgumentError, match=wanted):
         runtime.default_threads()

@@ -6,7 +6,7 @@ import pytest
 
 from tvm_equi.deploy import targets
 from tvm_equi.deploy.manifest import Target
-from tvm_equi.deploy.targets import LEVELS, best_cpu_target, gpu_targets, needed_features
+from tvm_equi.deploy.targets import LEVELS, best_cpu_target, needed_features
 from tvm_equi.errors import ArtifactError
 
 FAT = tuple(Target(name, "x86_64", tuple(text.split())) for name, text in LEVELS.items())
@@ -94,7 +94,3 @@ def test_none(
     with pytest.raises(ArtifactError) as error:
         best_cpu_target("file", given)
     assert str(error.value) == message
-
-
-def test_gpu_targets() -> None:
-    assert gpu_targets((*FAT, GPU)) == [GPU]

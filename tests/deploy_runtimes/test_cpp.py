@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -9,13 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
 import torch
 
+from tests.deploy.programs import write_model
 from tests.deploy_runtimes.cpp_build import build, environment, shared_folder
 from tests.deploy_runtimes.demo_model import SMALL, eager, shared_demo
+from tests.deploy_runtimes.test_cpp_reader import changed
 from tvm_equi.demo.run import make_reference
 from tvm_equi.demo.structures import Structure, molecule, structure_of
 from tvm_equi.deploy import container
@@ -86,6 +90,12 @@ def test_calls(built: Path, model: Callable[[str], Path], dtype: str, tmp_path: 
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     errors = json.loads(done.stdout)
     assert max(errors.values()) < TOLERANCE[dtype], errors
+
+
+def test_outputs_are_the_callers(built: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.tvmeq")
+    done = subprocess.run([built / "outputs", model], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def methanol() -> Structure:
@@ -225,6 +235,27 @@ def test_manifest_that_lies(built: Path, model: Callable[[str], Path], tmp_path:
         assert done.stderr.startswith(f"error: load: {path}: "), f"{name}: {done.stderr}"
         if name in ("kernel for program", "program for kernel", "no library"):
             assert "; compiled with apache-tvm 0.27" in done.stderr
+
+
+def test_parameters_are_checked_where_none_is_used(
+    built: Path, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    unused = of_program(lambda program: replace(program, parameters=()))
+    path = rewritten(tmp_path / "unused.tvmeq", model("float32"), unused)
+    held = container.read(path)
+    place = held.sections["parameters.safetensors"]
+    data = bytearray(path.read_bytes())
+    data[place.offset : place.offset + 8] = b"\xff" * 8  # the size of the tensors' header
+    digest = hashlib.sha256(data[place.offset : place.offset + place.size]).hexdigest()
+
+    def change(fields: dict[str, Any]) -> None:
+        (entry,) = (each for each in fields["sections"] if each["name"] == place.name)
+        entry["sha256"] = digest
+
+    path.write_bytes(changed(bytes(data), change))
+    done = subprocess.run([built / "measure", path], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "parameters.safetensors: header: expected at most " in done.stderr
 
 
 def test_other_machine(built: Path, model: Callable[[str], Path], tmp_path: Path) -> None:

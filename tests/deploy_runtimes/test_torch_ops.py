@@ -197,6 +197,7 @@ wanted = ("tvm_equi::run: plan ", "float32, got none; ", "TVM_EQUI_ARTIFACTS")
 refused(RuntimeError, wanted, ops.run, [x, w], plan)
 load = ctypes.CDLL(library).tvm_equi_load_kernels
 load.restype = ctypes.c_char_p
+assert b"load: path: expected a text, got NULL" in load(None)
 assert b"/nowhere.tvmeq" in load(b"/nowhere.tvmeq")
 assert b"sha256" in load(broken.encode())
 assert load(kernels.encode()) is None
@@ -214,6 +215,8 @@ run(TypeError, "expected Float or Double, got Half", x.half(), w.half())
 run(ValueError, "inputs[0]: expected shape [rows, 9], got [4, 8]", x[:, 1:], w)
 run(ValueError, "inputs[1]: expected shape [14], got [1, 14]", x, w[None])
 run(NotImplementedError, "tvm_equi::run", x.to("meta"), w.to("meta"))
+with torch.autograd.forward_ad.dual_level():
+    run(RuntimeError, "jvp is not implemented", torch.autograd.forward_ad.make_dual(x, x), w)
 
 def sort(kind, part, *arguments):
     refused(kind, [part], ops.sort_edges, *arguments)
@@ -249,6 +252,34 @@ def test_bad_input_is_refused(library: str, cases: tuple[Path, Path], tmp_path: 
     broken.write_bytes(data)
     printed = run_python(REFUSE, library, SHARED, EDGES, str(kernels), str(broken))
     assert printed == "refused\n"
+
+
+ONE_IS_MISSING = """
+import shutil, sys, torch
+library, plan, kernels, late = sys.argv[1:]
+torch.ops.load_library(library)
+inputs = [torch.randn(4, 9), torch.randn(14)]
+
+def said():
+    try:
+        return torch.ops.tvm_equi.run(inputs, plan)[0].shape
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+
+before = [said(), said()]
+shutil.copy(kernels, late)
+print(before[0] == before[1], before[0], said())
+"""
+
+
+def test_a_file_that_is_missing_is_named_until_it_is_there(
+    library: str, cases: tuple[Path, Path], tmp_path: Path
+) -> None:
+    late = str(tmp_path / "late.tvmeq")
+    arguments = (library, SHARED, str(cases[1]), late)
+    printed = run_python(ONE_IS_MISSING, *arguments, TVM_EQUI_ARTIFACTS=f":{late}:")
+    wanted = "expected a file that can be read, got No such file or directory"
+    assert printed == f"True load: {late}: {wanted} torch.Size([4, 14])\n"
 
 
 FORK = """

@@ -102,6 +102,38 @@ def test_files_that_are_no_packages(tmp_path: Path) -> None:
         add_kernels(write_package(tmp_path / "model.pt2", "{}"))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "expected JSON, got: Expecting property name"),
+        ('{"nodes": [1]}', "expected AOTInductor's lists of operators, got others: TypeError"),
+        ('{"nodes": [{"node": {}}]}', "expected AOTInductor's lists of operators, got others: Key"),
+    ],
+)
+def test_packages_of_another_form(text: str, message: str, tmp_path: Path) -> None:
+    path = write_package(tmp_path / "model.pt2", text)
+    with pytest.raises(ArtifactError, match=message):
+        add_kernels(path, dtype="float32")
+
+
+def test_damaged_packages(tmp_path: Path) -> None:
+    path = write_package(tmp_path / "model.pt2")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"as_string")] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"model\.pt2: expected a \.pt2 file, got: Bad CRC-32"):
+        add_kernels(path)
+    assert path.read_bytes() == data
+
+
+def test_files_beside_the_models(tmp_path: Path) -> None:
+    path = write_package(tmp_path / "model.pt2")
+    with zipfile.ZipFile(path, "a") as package:
+        package.writestr("model/data/aotinductor/versions", "1")
+    assert [entry.name for entry in kernels_in(add_kernels(path)).targets] == ["host"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.pt2"]
+
+
 class Double(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.ops.tvm_equi.run([x, x.new_ones(33 * 20)], PLAN)[0]
@@ -138,6 +170,14 @@ def test_pt2_refuses(captured: Captured, tmp_path: Path, monkeypatch: pytest.Mon
         pt2(captured, tmp_path / "model.pt2", target="sm_90")
     with pytest.raises(ArgumentError, match="target: expected one"):
         pt2(captured, tmp_path / "model.pt2", target="x86-64-v2,x86-64-v3")
+
+    def fail(program: Any, **options: Any) -> str:
+        raise RuntimeError("no working C++ compiler")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", fail)
+    with pytest.raises(ArtifactError, match="expected AOTInductor to compile, got: no working C"):
+        pt2(captured, tmp_path / "model.pt2")
+    assert not list(tmp_path.iterdir())
     monkeypatch.setattr(module, "_can_cross_compile", lambda: False)
     with pytest.raises(UnsupportedError, match="target: expected 'host' with torch"):
         pt2(captured, tmp_path / "model.pt2", target="x86-64-v3")

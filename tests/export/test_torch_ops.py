@@ -47,6 +47,12 @@ def test_what_is_missing(
         build_torch_ops(tmp_path)
 
 
+def test_a_compiler_with_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "g++ -m64")  # as CMake takes it
+    monkeypatch.setattr(shutil, "which", {"g++": "/somewhere/g++"}.get)
+    torch_ops._check_compiler()
+
+
 def test_a_build_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[str], **options: Any) -> Any:
         return subprocess.CompletedProcess(command, 1, stdout="a\nTorch not found\n")

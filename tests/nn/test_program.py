@@ -68,6 +68,18 @@ def test_inputs_are_checked(module: GraphModule, program: Program) -> None:
         program(**(inputs | {first: inputs[first].to("meta")}))
     with pytest.raises(ArgumentTypeError, match=first):
         program(**(inputs | {first: inputs[first].double()}))
+    for other in (inputs[first].bfloat16(), inputs[first].to_sparse()):
+        with pytest.raises(ArgumentTypeError, match=f"{first}: expected a dense tensor of a dtype"):
+            program(**(inputs | {first: other}))
+
+
+def test_views_that_only_torch_negates(module: GraphModule, program: Program) -> None:
+    inputs = random_inputs(module, 6, seed=0)
+    first = next(name for name, value in inputs.items() if value.is_floating_point())
+    negative = torch._neg_view(-inputs[first])
+    assert negative.is_neg()
+    (output,) = module.graph.outputs
+    assert torch.equal(program(**(inputs | {first: negative}))[output], program(**inputs)[output])
 
 
 def test_another_program(program: Program) -> None:

@@ -64,6 +64,7 @@ def test_saved_and_read(tmp_path: Path) -> None:
     path = save_model(tmp_path / "model.tvmeq", CONTENT)
     found = read_content(read(path))
     assert equal(found, replace(CONTENT, versions=installed_versions()))
+    assert found.kernels[0].library is found.programs[0].kernels[V3][0]  # one section, held once
     again = save_model(tmp_path / "again.tvmeq", found)
     assert again.read_bytes() == path.read_bytes()
 
@@ -149,6 +150,7 @@ def test_tensors(dtype: str, shape: tuple[int, ...]) -> None:
 def test_tensors_are_contiguous_and_own_their_memory() -> None:
     value = torch.arange(6.0).reshape(2, 3).T
     assert stored_tensor(value).array.flags.c_contiguous
+    assert stored_tensor(torch._neg_view(value)).array[2, 1] == -5
     array = np.arange(3, dtype=np.float32)
     array.flags.writeable = False
     found = torch_tensor(Tensor("float32", array))
@@ -157,7 +159,12 @@ def test_tensors_are_contiguous_and_own_their_memory() -> None:
 
 
 def test_tensors_that_have_no_form() -> None:
-    for value in (torch.zeros(1, dtype=torch.complex64), torch.zeros(1, dtype=torch.float8_e4m3fn)):
+    for value in (
+        torch.zeros(1, dtype=torch.complex64),
+        torch.zeros(1, dtype=torch.float8_e4m3fn),
+        torch.zeros(2, 2).to_sparse(),
+        torch.zeros(1, device="meta"),
+    ):
         with pytest.raises(ArtifactError, match="save: parameters"):
             save_model("never.tvmeq", replace(CONTENT, parameters={"z": value}))
 

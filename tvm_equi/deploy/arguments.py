@@ -58,13 +58,9 @@ class Signature:
         self._rules = tuple(self._rule(value) for value in values)
 
     def _rule(self, value: Value) -> _Rule:
-        if value.dtype not in DTYPES:
-            raise ArtifactError(
-                f"{self.where}: {value.name}: expected a dtype of numpy's, got {value.dtype}"
-            )
         axes = list(enumerate(value.shape))
         return _Rule(
-            np.dtype(value.dtype),
+            array_dtype(self.where, value),
             len(value.shape),
             tuple((axis, size) for axis, size in axes if isinstance(size, int)),
             tuple((axis, self.sizes.index(size)) for axis, size in axes if isinstance(size, str)),
@@ -149,6 +145,23 @@ class Signature:
     def _first_with(self, size: str) -> str:
         """The name of the first input that has a size."""
         return next(value.name for value in self.values if size in value.shape)
+
+
+def array_dtype(where: str, value: Value) -> np.dtype[Any]:
+    """The dtype of an input's or output's array.
+
+    Args:
+        where: names the program in errors.
+        value: of it.
+
+    Raises:
+        ArtifactError: numpy has no such dtype.
+    """
+    if value.dtype not in DTYPES:
+        raise ArtifactError(
+            f"{where}: {value.name}: expected a dtype of numpy's, got {value.dtype}"
+        )
+    return np.dtype(value.dtype)
 
 
 def describe(value: Value) -> str:

@@ -160,9 +160,9 @@ def write(path: str | Path, manifest: Manifest, sections: Mapping[str, bytes]) -
     """
     path = Path(path)
     data = encode(manifest, sections)
-    staging = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         _check_place(path)
+        staging = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:
             with staging.open("wb") as file:
                 file.write(data)
@@ -171,7 +171,7 @@ def write(path: str | Path, manifest: Manifest, sections: Mapping[str, bytes]) -
             staging.replace(path)
         finally:
             staging.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # such as of a zero byte in the name
         raise ArtifactError(
             f"save: path: expected a file that can be written, got {path} ({error})"
         ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -68,19 +69,21 @@ def parse_json(where: str, data: bytes) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
             raise ArtifactError(f"{where}: {shown(twice)}: expected the key once, got it twice")
         return found
 
     try:
-        return json.loads(
+        found = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=unique,
             parse_int=integer,
             parse_float=refuse,
             parse_constant=refuse,
         )
+        if b"\\u" in data:  # which may be half of a surrogate pair, and that is no text
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except ValueError as error:
         raise ArtifactError(f"{where}: expected JSON in UTF-8, got: {str(error)[:200]}") from error
     except RecursionError as error:

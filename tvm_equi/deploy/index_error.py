@@ -6,20 +6,16 @@ The function is in tvm_ffi's table, once per process; whoever loads programs reg
 
 from __future__ import annotations
 
-import threading
-
-from tvm_equi.deploy.runtime import load_runtime
+from tvm_equi.deploy.runtime import function_table, load_runtime
 
 INDEX_ERROR = "tvm_equi.index_error"
 """The function's name."""
-
-_lock = threading.Lock()
 
 
 def register_index_error() -> None:
     """Makes the function callable, unless it is already."""
     tvm_ffi = load_runtime()
-    with _lock:
+    with function_table():
         if tvm_ffi.get_global_func(INDEX_ERROR, allow_missing=True) is None:
             tvm_ffi.register_global_func(INDEX_ERROR, _refuse)
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tvm_equi.deploy.index_error import register_index_error
-from tvm_equi.deploy.runtime import load_runtime
+from tvm_equi.deploy.runtime import function_table, load_runtime
 from tvm_equi.errors import ArtifactError
 
 KERNEL_FUNCTION = "tvm_equi_kernel"
@@ -29,7 +28,6 @@ KERNEL_DIGITS = 32
 PROGRAM_LOADER = "vm_load_executable"
 """The function in a program's library that makes a virtual machine with the program in it."""
 
-_lock = threading.Lock()
 _programs: dict[str, Callable[[], Any]] = {}
 
 
@@ -54,7 +52,7 @@ def register_kernel(name: str, data: bytes | memoryview, sha256: str) -> None:
         ArtifactError: it is no kernel library, or this machine cannot load it.
     """
     tvm_ffi, wanted = load_runtime(), kernel_name(sha256)
-    with _lock:
+    with function_table():
         if tvm_ffi.get_global_func(wanted, allow_missing=True) is None:
             function = _function(name, data, KERNEL_FUNCTION)
             tvm_ffi.register_global_func(wanted, function)
@@ -74,7 +72,7 @@ def load_program(name: str, data: bytes | memoryview, sha256: str) -> Callable[[
         ArtifactError: it is no library of a program, or this machine cannot load it.
     """
     register_index_error()
-    with _lock:
+    with function_table():
         if sha256 not in _programs:
             _programs[sha256] = _function(name, data, PROGRAM_LOADER)
         return _programs[sha256]

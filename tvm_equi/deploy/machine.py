@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tvm_equi.deploy.manifest import Value
-from tvm_equi.deploy.runtime import load_runtime
+from tvm_equi.deploy.runtime import function_table, load_runtime
 from tvm_equi.deploy.tensors import Array, Staging
 from tvm_equi.errors import ArtifactError, IndexRangeError
 
@@ -51,9 +51,10 @@ class Machine:
         outputs: Sequence[Value],
     ) -> None:
         try:
-            machine = make()
-            machine["vm_initialization"](_CPU, _FIRST, _POOLED)
-            self._function = machine[FUNCTION]
+            with function_table():
+                machine = make()
+                machine["vm_initialization"](_CPU, _FIRST, _POOLED)
+                self._function = machine[FUNCTION]
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise ArtifactError(f"{where}: expected a program to start, got: {error}") from error
         self.where = where
@@ -76,10 +77,11 @@ class Machine:
             IndexRangeError: an index names a row that does not exist.
             ArtifactError: the program fails, or gives what its manifest does not say.
         """
-        tensors = [stage.tensor(value) for stage, value in zip(self._staging, inputs, strict=True)]
         if sizes != self._last:
             self._note(sizes)
         try:
+            staged = zip(self._staging, inputs, strict=True)
+            tensors = [stage.tensor(value) for stage, value in staged]
             results = list(self._function(*self._parameters, *tensors))
         except IndexError as error:  # of `index_error`
             raise IndexRangeError(f"{self.where}: {error}") from error

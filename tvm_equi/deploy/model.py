@@ -18,12 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tvm_equi.deploy.arguments import Signature, describe
+from tvm_equi.deploy.arguments import Signature, array_dtype, describe
 from tvm_equi.deploy.container import Container, read
 from tvm_equi.deploy.libraries import load_program, register_kernel
 from tvm_equi.deploy.machine import Machine
 from tvm_equi.deploy.manifest import ProgramEntry, Target, Value
-from tvm_equi.deploy.runtime import default_threads, use_threads
+from tvm_equi.deploy.runtime import MAX_THREADS, default_threads, use_threads
 from tvm_equi.deploy.targets import best_cpu_target
 from tvm_equi.deploy.tensors import Array, aligned_tensor
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, unknown_choice
@@ -64,6 +64,8 @@ class Model:
         self.targets: tuple[str, ...] = tuple(target.name for target in targets)
         self.threads = threads
         self._signature = Signature(where, entry.inputs)
+        for value in entry.outputs:
+            array_dtype(where, value)
         self._names = tuple(value.name for value in entry.outputs)
         self._make_machine = make_machine
         self._local = threading.local()
@@ -123,7 +125,7 @@ def load(
     count = default_threads() if threads is None else _checked(threads)
     found = read(path)
     entry = found.manifest.program(found.where, program)
-    chosen = _target(found, target)
+    chosen = _target(found, entry, target)
     make = _load_code(found, entry, chosen)
     tensors = found.parameters()
     where = f"{Path(path).name}: {program}"
@@ -141,13 +143,14 @@ def _load_code(found: Container, entry: ProgramEntry, target: Target) -> Any:
     return load_program(f"{found.where}: {name}", found.section(name), found.sections[name].sha256)
 
 
-def _target(found: Container, name: str | None) -> Target:
+def _target(found: Container, entry: ProgramEntry, name: str | None) -> Target:
     """The target whose code is run.
 
     Raises:
-        ArgumentError: the file has no such target for CPUs.
+        ArgumentError: the program has no such target.
     """
-    cpus = {target.name: target for target in found.manifest.targets if not target.is_gpu}
+    there = (target for target in found.manifest.targets if target.name in entry.libraries)
+    cpus = {target.name: target for target in there}
     if name is None:
         return best_cpu_target(found.where, tuple(cpus.values()))
     if name not in cpus:
@@ -159,13 +162,15 @@ def _checked(threads: int) -> int:
     """A number of threads.
 
     Raises:
-        ArgumentError: it is not above zero.
+        ArgumentError: it is not from 1 to `MAX_THREADS`.
         ArgumentTypeError: it is no whole number.
     """
     if not isinstance(threads, int):
         raise ArgumentTypeError(
             f"load: threads: expected a whole number, got {type(threads).__name__}"
         )
-    if threads < 1:
-        raise ArgumentError(f"load: threads: expected a number above zero, got {threads}")
+    if not 1 <= threads <= MAX_THREADS:
+        raise ArgumentError(
+            f"load: threads: expected a number from 1 to {MAX_THREADS}, got {threads}"
+        )
     return threads

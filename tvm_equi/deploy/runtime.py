@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,16 @@ LIBRARY_VARIABLE = "TVM_EQUI_RUNTIME"
 THREAD_VARIABLES = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")
 """Say how many threads are used where the caller does not; the first one that is set counts."""
 
+MAX_THREADS = 1024
+"""A pool starts all of its threads when it is made: tens of thousands take minutes."""
+
 SHARE_ALL_CORES = -3
 """TVM's affinity mode in which workers may run on any of the given cores."""
 
 _PRESENT = "vm.builtin.memory_manager.clear"
 """A function that the library registers, and may not register twice."""
+
+_table_lock = threading.Lock()
 
 _local = threading.local()
 """Of each thread: `count`, the threads that its pool was told to use, and whether it `is_dead`."""
@@ -100,19 +106,33 @@ def _advice(path: Path | None, error: OSError) -> str:
     )
 
 
+def function_table() -> AbstractContextManager[Any]:
+    """Held by who adds to tvm_ffi's table of functions, or makes a machine, which looks into it.
+
+    The table has no lock of its own, and Python's is free while compiled code runs.
+    """
+    return _table_lock
+
+
 def default_threads() -> int:
     """How many threads a model uses where nobody says: as many as the process may use cores.
 
     Raises:
-        ArgumentError: a variable of the environment is no number above zero.
+        ArgumentError: a variable of the environment is no number from 1 to `MAX_THREADS`.
     """
     for variable in THREAD_VARIABLES:
         if text := os.environ.get(variable):
-            if not text.isdecimal() or int(text) < 1:
+            is_number = text.isdecimal() and len(text) <= len(str(MAX_THREADS))
+            if not is_number or not 1 <= int(text) <= MAX_THREADS:
                 raise ArgumentError(
-                    f"threads: {variable}: expected a number above zero, got {text!r}"
+                    f"threads: {variable}: expected a number from 1 to {MAX_THREADS}, got {text!r}"
                 )
             return int(text)
+    return min(_num_cores(), MAX_THREADS)
+
+
+def _num_cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -130,7 +150,7 @@ def use_threads(count: int) -> None:
         return
     configure = load_runtime().get_global_func("runtime.config_threadpool")
     if not getattr(_local, "count", 0):  # the first call makes the pool, and a pool never grows
-        configure(SHARE_ALL_CORES, 0, _cores(max(count, os.cpu_count() or 1)))
+        configure(SHARE_ALL_CORES, 0, _cores(max(count, _num_cores())))
     configure(SHARE_ALL_CORES, count, _cores(count))
     _local.count = count
 
@@ -141,7 +161,12 @@ def _cores(count: int) -> list[str]:
 
 
 def _serial_after_fork() -> None:
-    """Has TVM bypass the pool of the thread that was forked, by a limit of one thread."""
+    """Has TVM bypass the pool of the thread that was forked, by a limit of one thread.
+
+    The lock may have been held by a thread that is not there any more.
+    """
+    global _table_lock
+    _table_lock = threading.Lock()
     if getattr(_local, "count", 0):
         load_runtime().get_global_func("runtime.config_threadpool")(SHARE_ALL_CORES, 1, _cores(1))
         _local.count, _local.is_dead = 1, True

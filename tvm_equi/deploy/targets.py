@@ -79,12 +79,3 @@ def best_cpu_target(where: str, targets: Sequence[Target]) -> Target:
         f"{where}: target: expected one that this CPU runs, got {listed(names)}; "
         f"for {least.name} this CPU lacks {lacking}{advice}"
     )
-
-
-def gpu_targets(targets: Sequence[Target]) -> list[Target]:
-    """The targets that are GPUs.
-
-    Args:
-        targets: of a file.
-    """
-    return [target for target in targets if target.is_gpu]

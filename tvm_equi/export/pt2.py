@@ -11,8 +11,11 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import uuid
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +67,13 @@ def pt2(
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
         kernels = save_kernels(Path(folder) / KERNELS, plans, target)
-        torch._inductor.aoti_compile_and_package(
-            captured.program, package_path=str(made), inductor_configs=configs
-        )
+        try:
+            torch._inductor.aoti_compile_and_package(
+                captured.program, package_path=str(made), inductor_configs=configs
+            )
+        except RuntimeError as error:  # of inductor, such as a missing compiler
+            reason = str(error)[:2000]
+            raise ArtifactError(f"pt2: expected AOTInductor to compile, got: {reason}") from error
         _put_in(made, kernels)
         _move(made, path)
     return path
@@ -119,14 +126,22 @@ def package_plans(path: str | Path) -> list[str]:
     Raises:
         ArtifactError: the file is no package.
     """
-    return list(dict.fromkeys(plan for data in _data(Path(path)) for plan in _plans(data)))
+    try:
+        return list(dict.fromkeys(plan for data in _data(Path(path)) for plan in _plans(data)))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"pt2: {path}: expected AOTInductor's lists of operators, got others: {error!r}"
+        ) from error
 
 
 def _data(path: Path) -> list[Any]:
     """What AOTInductor wrote in JSON of the models in a package."""
     with _opened(path, "r") as package:
         names = [name for name in package.namelist() if MODELS in name and name.endswith(".json")]
-        return [json.loads(package.read(name)) for name in names]
+        try:
+            return [json.loads(package.read(name)) for name in names]
+        except ValueError as error:
+            raise ArtifactError(f"pt2: {path}: expected JSON, got: {error}") from error
 
 
 def _plans(data: Any) -> Iterator[str]:
@@ -179,33 +194,30 @@ def _can_cross_compile() -> bool:
     return hasattr(torch._inductor.config.cpp, "march")
 
 
-def _opened(path: Path, mode: Any) -> zipfile.ZipFile:
+@contextmanager
+def _opened(path: Path, mode: Any) -> Iterator[zipfile.ZipFile]:
     """A package.
 
     Raises:
-        ArtifactError: the file is no package.
+        ArtifactError: the file is no package, or it is damaged where it is read.
     """
     try:
-        package = zipfile.ZipFile(path, mode)
-    except (OSError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path, mode) as package:
+            if not any(MODELS in name for name in package.namelist()):
+                raise ArtifactError(
+                    f"pt2: {path}: expected a package of AOTInductor, got none of its models inside"
+                )
+            yield package
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtifactError(f"pt2: {path}: expected a .pt2 file, got: {error}") from error
-    if not any(MODELS in name for name in package.namelist()):
-        package.close()
-        raise ArtifactError(
-            f"pt2: {path}: expected a package of AOTInductor, got none of its models inside"
-        )
-    return package
 
 
 def _put_in(path: Path, kernels: Path) -> None:
     """Adds the kernels to each model of a package, in place of those that are there."""
     with _opened(path, "r") as package:
         names = package.namelist()
-        folders = {
-            name[: name.index("/", name.index(MODELS) + len(MODELS))]
-            for name in names
-            if MODELS in name
-        }
+        parts = (name.partition(MODELS) for name in names)
+        folders = {start + MODELS + rest.split("/")[0] for start, _, rest in parts if "/" in rest}
         is_there = any(Path(name).name == KERNELS for name in names)
     if is_there:
         _leave_out(path)
@@ -231,13 +243,15 @@ def _move(made: Path, path: Path) -> None:
     Raises:
         ArtifactError: the place cannot be written.
     """
-    near = path.with_name(f".{path.name}.new")
+    near = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(made, near)
-        near.replace(path)
+        try:
+            shutil.copyfile(made, near)
+            near.replace(path)
+        finally:
+            near.unlink(missing_ok=True)
     except OSError as error:
-        near.unlink(missing_ok=True)
         raise ArtifactError(
             f"pt2: {path}: expected a place that can be written, got: {error}"
         ) from error

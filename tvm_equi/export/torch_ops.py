@@ -80,7 +80,7 @@ def _check_compiler() -> None:
         ArtifactError: with what to install.
     """
     named = os.environ.get("CXX")
-    if not any(shutil.which(name) for name in ([named] if named else _COMPILERS)):
+    if not any(map(shutil.which, named.split()[:1] if named else _COMPILERS)):
         raise ArtifactError(
             f"build_torch_ops: expected a C++ compiler, {' or '.join(_COMPILERS)}, got "
             f"{f'CXX={named}' if named else 'none'}; install g++, or set CXX to one"

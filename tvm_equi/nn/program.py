@@ -115,7 +115,13 @@ def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
             f"program: {name}: expected a tensor that requires no gradient, which a program does "
             "not record, got one that does; detach it, and capture the gradient as an output"
         )
-    return value.numpy()
+    try:
+        return value.resolve_conj().resolve_neg().numpy()
+    except (RuntimeError, TypeError) as error:
+        raise ArgumentTypeError(
+            f"program: {name}: expected a dense tensor of a dtype that numpy has, got "
+            f"{value.dtype} ({error})"
+        ) from error
 
 
 def _model(content: Content, where: str, name: str) -> Model:

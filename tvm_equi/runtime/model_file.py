@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -147,6 +148,7 @@ def read_content(container: Container) -> Content:
     """
     manifest = container.manifest
 
+    @cache  # entries may share a section
     def library(name: str) -> Library:
         return Library(bytes(container.section(name)), container.sections[name].sha256)
 
@@ -191,16 +193,19 @@ def stored_tensor(value: torch.Tensor) -> Tensor:
         value: on any device.
 
     Raises:
-        ArtifactError: a dtype that model files have none for.
+        ArtifactError: a dtype that model files have none for, or a tensor that is sparse or has no
+            values.
     """
-    given = value.detach().cpu().contiguous()
-    dtype = str(given.dtype).removeprefix("torch.")
-    if given.dtype == torch.bfloat16:
-        return Tensor(dtype, given.view(torch.int16).numpy().view(np.uint16))
+    dtype = str(value.dtype).removeprefix("torch.")
     try:
+        given = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        if given.dtype == torch.bfloat16:
+            return Tensor(dtype, given.view(torch.int16).numpy().view(np.uint16))
         return Tensor(dtype, given.numpy())
-    except TypeError as error:
-        raise ArtifactError(f"save: parameters: expected real numbers, got {dtype}") from error
+    except (RuntimeError, TypeError) as error:
+        raise ArtifactError(
+            f"save: parameters: expected real numbers, got {dtype} ({error})"
+        ) from error
 
 
 def torch_tensor(stored: Tensor) -> torch.Tensor:

@@ -137,10 +137,21 @@ static void test_inputs(const Model& model, const Inputs& inputs) {
   const DLTensor columns{turned.data(), {kDLCPU, 0}, 2, detail::dtype_of<T>(), shape, strides, 0};
   other.positions = Tensor(&columns);
   check(is_equal(model(other.named()), expected), "strided input");
+  check(other.positions.values<T>() == inputs.positions.values<T>(),
+        "values of a strided tensor");
+  check_error("tensor: data: expected elements in C's order", [&] {
+    other.positions.data<T>();
+  });
   const DLTensor dense{shifted.data(), {kDLCPU, 0}, 2,        detail::dtype_of<T>(),
                        shape,          nullptr,     sizeof(T)};
   other.positions = Tensor(&dense);
   check(is_equal(model(other.named()), expected), "input with an offset and no strides");
+  check(other.positions.values<T>() == inputs.positions.values<T>(), "values behind an offset");
+  Tensor room = Tensor::empty<T>({atoms + 64, 3});  // 64 bytes, then the positions
+  std::copy_n(inputs.positions.address(), 3 * size_t(atoms) * sizeof(T), room.address() + 64);
+  const DLTensor later{room.address(), {kDLCPU, 0}, 2, detail::dtype_of<T>(), shape, nullptr, 64};
+  other.positions = Tensor(&later);
+  check(is_equal(model(other.named()), expected), "aligned input with an offset");
   other.positions = Tensor(inputs.positions.ffi());
   check(is_equal(model(other.named()), expected), "tvm::ffi::Tensor");
   std::vector<Tensor> in_order;
@@ -150,6 +161,10 @@ static void test_inputs(const Model& model, const Inputs& inputs) {
     }
   }
   check(is_equal(model.call(in_order), expected), "inputs in order");
+  int64_t none[] = {0, 3}, zeros[] = {0, 0};
+  const DLTensor nothing{nullptr, {kDLCPU, 0}, 2, detail::dtype_of<T>(), none, zeros, 0};
+  other = {&nothing, &nothing, Tensor::empty<int64_t>({0}), Tensor::empty<int64_t>({0}), &nothing};
+  check(model(other.named())[1].shape() == std::vector<int64_t>{0, 3}, "no atoms, any strides");
 }
 
 template <typename T>
@@ -194,7 +209,11 @@ static void test_errors(const std::string& path, const Model& model, const Input
   check_error("inputs: expected 5 tensors, got 1", [&] { model.call({inputs.positions}); });
   check_error("outputs: expected one of energy, d_positions, got 'forces'",
               [&] { expected["forces"]; });
+  check_error("outputs: expected a number below 2, got 2", [&] { expected[2]; });
+  check_error("outputs: expected a number below 2, got -1", [&] { expected[-1]; });
+  check(expected[0].address() == expected["energy"].address(), "an output by number");
   check_error("tensor: data: expected ", [&] { expected["energy"].data<Other>(); });
+  check_error("tensor: size: expected an axis below 2, got 2", [&] { inputs.positions.size(2); });
   check_error("tensor: item: expected one element", [&] { expected["d_positions"].item<T>(); });
   check_error("tensor: values: expected 6 for the shape, got 2",
               [] { Tensor::copy(std::vector<T>(2), {2, 3}); });
@@ -202,13 +221,24 @@ static void test_errors(const std::string& path, const Model& model, const Input
               [] { Tensor::empty<T>({int64_t(1) << 40, int64_t(1) << 40}); });
   check_error("bytes of memory, got none", [] { Tensor::empty<T>({int64_t(1) << 50}); });
   check_error("tensor: shape: expected no negative sizes", [] { Tensor::empty<T>({2, -3}); });
+  check_error("tensor: shape: expected no negative sizes, got [-2, -3]",
+              [] { Tensor::view(std::vector<T>(6), {-2, -3}); });
+  check_error("tensor: shape: expected fewer elements", [] {
+    Tensor::view(std::vector<T>(), {int64_t(1) << 32, int64_t(1) << 32});
+  });
+  int64_t shape[] = {int64_t(1) << 61, 3};
+  const DLTensor huge{nullptr, {kDLCPU, 0}, 2, detail::dtype_of<T>(), shape, nullptr, 0};
+  check_error("tensor: shape: expected fewer elements", [&] { Tensor{&huge}; });
+  const std::vector<bool> flags{true, false, false};
+  check(Tensor::copy(flags, {3}).values<bool>() == flags, "values of bools");
   check_error("tensor: expected a tensor, got none",
               [] { Tensor(static_cast<const DLTensor*>(nullptr)); });
   check_error("program: expected one of main, got 'other'",
               [&] { Model::load(path, {1, "other"}); });
   check_error("target: expected one of x86-64-v3, got 'sm_90'",
               [&] { Model::load(path, {1, "main", "sm_90"}); });
-  check_error("threads: expected 1 or more, got 0", [&] { Model::load(path, {0}); });
+  check_error("threads: expected a number from 1 to 1024, got 0", [&] { Model::load(path, {0}); });
+  check_error("got 40000", [&] { Model::load(path, {40000}); });
   check_error("threads: expected at most 2, which this thread's first call took, got 64",
               [&] { Model::load(path, {64})(inputs.named()); });
 }

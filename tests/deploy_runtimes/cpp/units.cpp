@@ -138,6 +138,8 @@ static void test_tensors() {
       "fewer elements",
       R"({"a":{"dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,8]}})",
       "12345678");
+  refused("fewer elements",
+          R"({"a":{"dtype":"F32","shape":[0,4611686018427387904],"data_offsets":[0,0]}})", "");
   refused("one of BOOL", R"({"a":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}})", "12345678");
   refused("bytes 0 and 1 for bool", R"({"a":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})",
           "\1\2");

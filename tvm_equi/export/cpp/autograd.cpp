@@ -119,15 +119,17 @@ struct Operator : public torch::autograd::Function<Operator> {
   }
 };
 
-bool needs_gradient(at::TensorList inputs) {
-  return at::GradMode::is_enabled() &&
-         std::any_of(inputs.begin(), inputs.end(),
-                     [](const at::Tensor& t) { return t.requires_grad(); });
+/// Tangents count, too: torch then says that this operator has no derivative forward.
+bool needs_derivative(at::TensorList inputs) {
+  const bool has_gradients = at::GradMode::is_enabled();
+  return std::any_of(inputs.begin(), inputs.end(), [&](const at::Tensor& t) {
+    return (has_gradients && t.requires_grad()) || t._fw_grad(/*level=*/0).defined();
+  });
 }
 
 std::vector<at::Tensor> differentiable(at::TensorList inputs, at::TensorList topology,
                                        std::string_view plan) {
-  if (!needs_gradient(inputs)) {
+  if (!needs_derivative(inputs)) {
     const at::AutoDispatchBelowADInplaceOrView below;
     return dispatched(inputs, topology, plan);
   }

@@ -144,19 +144,25 @@ class Registry {
   /// Adds files that were not seen yet; whether there are some.
   bool look_for_files() {
     const size_t before = files_.size();
-    if (!std::exchange(is_environment_read_, true)) {
-      const char* variable = std::getenv(kVariable);
-      std::string_view rest = variable != nullptr ? variable : "";
-      while (!rest.empty()) {
-        const size_t end = std::min(rest.find(':'), rest.size());
-        if (end > 0) add_file(std::string(rest.substr(0, end)));
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-      }
+    static const std::string variable = [] {  // once: others may set variables meanwhile
+      const char* text = std::getenv(kVariable);
+      return std::string(text != nullptr ? text : "");
+    }();
+    std::string_view rest = variable;
+    while (!rest.empty()) {
+      const size_t end = std::min(rest.find(':'), rest.size());
+      if (end > 0) add_once(std::string(rest.substr(0, end)));
+      rest.remove_prefix(std::min(end + 1, rest.size()));
     }
-    for (const std::string& path : loaded_package_files()) {
-      if (seen_.insert(path).second) add_file(path);
-    }
+    for (const std::string& path : loaded_package_files()) add_once(path);
     return files_.size() > before;
+  }
+
+  /// A file that cannot be read is an error each time, until it can.
+  void add_once(const std::string& path) {
+    if (seen_.count(path) > 0) return;
+    add_file(path);
+    seen_.insert(path);
   }
 
   void add_file(const std::string& path) {
@@ -166,7 +172,6 @@ class Registry {
   }
 
   std::shared_mutex mutex_;
-  bool is_environment_read_ = false;
   std::set<std::string> seen_;
   std::vector<std::unique_ptr<File>> files_;
   std::vector<std::unique_ptr<Plan>> owned_;

@@ -101,6 +101,7 @@ extern "C" __attribute__((visibility("default"))) const char* tvm_equi_load_kern
     const char* path) {
   thread_local std::string message;
   try {
+    if (path == nullptr) tvm_equi::detail::refuse("load: path", "a text", "NULL");
     tvm_equi::torch_ops::load_file(path);
     return nullptr;
   } catch (const std::exception& error) {

@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -86,13 +87,15 @@ class PrivateFile {
   std::string path_;
 };
 
-/// Runs a function of tvm_ffi; its error becomes one of ours.
+/// Runs a function of tvm_ffi; its error becomes one of ours, and a lack of memory, too.
 template <typename F>
 auto with_context(const std::string& where, F&& function) {
   try {
     return function();
   } catch (const tvm::ffi::Error& error) {
     throw Error(where + ": " + error.kind() + ": " + error.what());
+  } catch (const std::bad_alloc&) {
+    refuse(where, "more memory", "no more");
   }
 }
 

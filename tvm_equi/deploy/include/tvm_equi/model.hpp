@@ -20,6 +20,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -62,7 +63,10 @@ class LoadedProgram {
         where_(file_ + ": " + entry_.name),
         signature_(entry_),
         target_(find_target(options.target)) {
-    if (threads_ < 1) refuse(where_ + ": threads", "1 or more", std::to_string(threads_));
+    if (threads_ < 1 || threads_ > Threads::kMost) {
+      refuse(where_ + ": threads", "a number from 1 to " + std::to_string(Threads::kMost),
+             std::to_string(threads_));
+    }
     read_parameters(container);
     std::lock_guard<std::mutex> lock(load_mutex());
     load_runtime(options.runtime);
@@ -100,11 +104,14 @@ class LoadedProgram {
     memory_.called_with(sizes.values);
     std::vector<Tensor> outputs = with_context(
         where_, [&] { return tensors_of(machines_->run(arguments.data(), arguments.size())); });
+    std::vector<Tensor> before;
     for (size_t i = 0; i < outputs.size(); ++i) {
       signature_.check_output(where_, i, outputs[i], sizes);
-      if (is_memory_of(given, outputs[i]) || is_memory_of(owned_, outputs[i])) {
+      if (is_memory_of(given, outputs[i]) || is_memory_of(owned_, outputs[i]) ||
+          is_memory_of(before, outputs[i])) {
         outputs[i] = outputs[i].copied();
       }
+      before.push_back(outputs[i]);
     }
     return outputs;
   }
@@ -120,7 +127,7 @@ class LoadedProgram {
   }
 
   /// Whether an output is handed through: it must outlive inputs, and be no way to change
-  /// parameters.
+  /// parameters or another output.
   static bool is_memory_of(const std::vector<Tensor>& tensors, const Tensor& output) {
     return std::any_of(tensors.begin(), tensors.end(),
                        [&](const Tensor& tensor) { return tensor.address() == output.address(); });
@@ -148,15 +155,17 @@ class LoadedProgram {
   }
 
   void read_parameters(const Container& container) {
-    if (entry_.parameters.empty()) return;
+    if (!manifest_.parameters) return;  // then no program has any
     const std::string& section = *manifest_.parameters;
     const auto tensors = read_tensors(file_ + ": " + section, container.section(section));
-    for (const std::string& name : entry_.parameters) {
-      const auto found = tensors.find(name);
-      if (found == tensors.end()) {
-        refuse(where_ + ": parameters", "a tensor of " + section, shown(name));
+    for (const ProgramEntry& program : manifest_.programs) {
+      for (const std::string& name : program.parameters) {
+        if (tensors.count(name) > 0) continue;
+        refuse(file_ + ": " + program.name + ": parameters", "a tensor of " + section, shown(name));
       }
-      const TensorEntry& tensor = found->second;
+    }
+    for (const std::string& name : entry_.parameters) {
+      const TensorEntry& tensor = tensors.at(name);
       const SharedMemory<std::shared_ptr<const void>> memory{const_cast<char*>(tensor.bytes.data()),
                                                              container.memory()};
       const tvm::ffi::ShapeView shape(tensor.shape.data(), tensor.shape.size());
@@ -198,7 +207,14 @@ class Outputs {
       : program_(std::move(program)), tensors_(std::move(tensors)) {}
 
   size_t size() const { return tensors_.size(); }
-  const Tensor& operator[](size_t number) const { return tensors_.at(number); }
+  template <typename Number, std::enable_if_t<std::is_integral_v<Number>, int> = 0>
+  const Tensor& operator[](Number number) const {  // any type: a plain 0 is a pointer, too
+    if (number < 0 || size_t(number) >= size()) {
+      detail::refuse(program_->where() + ": outputs", "a number below " + std::to_string(size()),
+                     std::to_string(number));
+    }
+    return tensors_[size_t(number)];
+  }
   const Tensor& operator[](const char* name) const { return find(name); }
   const Tensor& operator[](const std::string& name) const { return find(name); }
 

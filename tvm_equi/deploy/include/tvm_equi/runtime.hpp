@@ -122,6 +122,8 @@ inline void register_index_error() {
 /// large as the largest number of threads that any model was loaded with.
 class Threads {
  public:
+  static constexpr int kMost = 1024;  // a pool starts all of its threads when it is made
+
   /// Makes room for `count` threads in pools to come.
   static void expect(int count) {
     std::atomic<int>& most = most_expected();

@@ -31,7 +31,7 @@ inline constexpr uint64_t kMaxTensorsHeader = 100'000'000;  // of the format's o
 
 struct DtypeCode {
   std::string_view code, dtype;
-  uint64_t num_bytes;
+  int64_t num_bytes;
 };
 inline constexpr DtypeCode kDtypeCodes[] = {
     {"BOOL", "bool", 1},   {"U8", "uint8", 1},   {"I8", "int8", 1},     {"I16", "int16", 2},
@@ -50,14 +50,14 @@ inline std::pair<TensorEntry, std::pair<uint64_t, uint64_t>> read_tensor(const F
   if (entry.shape.size() > 64) field["shape"].fail("at most 64 sizes");
   const auto offsets = field["data_offsets"].each([](const Field& item) { return item.number(); });
   if (offsets.size() != 2 || offsets[0] > offsets[1]) field["data_offsets"].fail("[start, end]");
-  uint64_t size = known.num_bytes;
-  const bool is_empty = std::find(entry.shape.begin(), entry.shape.end(), 0) != entry.shape.end();
-  if (is_empty) size = 0;
-  for (int64_t length : entry.shape) {
-    if (__builtin_mul_overflow(size, uint64_t(length), &size))
+  int64_t size = known.num_bytes;
+  for (int64_t length : entry.shape) {  // those beside a zero are bounded, too, as numpy has it
+    if (__builtin_mul_overflow(size, std::max<int64_t>(length, 1), &size))
       field["shape"].fail("fewer elements");
   }
-  if (uint64_t(offsets[1] - offsets[0]) != size) {
+  const bool is_empty = std::find(entry.shape.begin(), entry.shape.end(), 0) != entry.shape.end();
+  if (is_empty) size = 0;
+  if (offsets[1] - offsets[0] != size) {
     refuse(field["data_offsets"].where(), std::to_string(size) + " bytes",
            std::to_string(offsets[1] - offsets[0]));
   }

@@ -86,6 +86,17 @@ inline std::string shape_text(const int64_t* shape, int num_sizes) {
   return text + "]";
 }
 
+/// Refuses a shape with negative sizes, or of more bytes than can be counted.
+inline void check_shape(const int64_t* shape, int num_sizes) {
+  int64_t num_bytes = 8;  // of the longest number
+  for (int i = 0; i < num_sizes; ++i) {
+    if (shape[i] < 0) refuse("tensor: shape", "no negative sizes", shape_text(shape, num_sizes));
+    if (shape[i] > 0 && __builtin_mul_overflow(num_bytes, shape[i], &num_bytes)) {
+      refuse("tensor: shape", "fewer elements", shape_text(shape, num_sizes));
+    }
+  }
+}
+
 inline void copy_strided(const DLTensor& from, const char* source, char*& target, int axis,
                          size_t item) {
   if (axis == from.ndim) {
@@ -116,14 +127,6 @@ class Tensor {
 
   /// New memory, its content arbitrary.
   static Tensor empty(DLDataType dtype, const std::vector<int64_t>& shape) {
-    int64_t num_bytes = 8;  // of the longest number
-    for (int64_t size : shape) {
-      if (size < 0) detail::refuse("tensor: shape", "no negative sizes", std::to_string(size));
-      if (size > 0 && __builtin_mul_overflow(num_bytes, size, &num_bytes)) {
-        detail::refuse("tensor: shape", "fewer elements",
-                       detail::shape_text(shape.data(), int(shape.size())));
-      }
-    }
     return tvm::ffi::Tensor::FromNDAlloc(detail::AlignedMemory(), shape_view(shape), dtype, kCpu);
   }
   template <typename T>
@@ -157,7 +160,13 @@ class Tensor {
   const DLTensor& dl() const { return *tensor_.GetDLTensorPtr(); }
   DLDataType dtype() const { return tensor_.dtype(); }
   std::vector<int64_t> shape() const { return {dl().shape, dl().shape + dl().ndim}; }
-  int64_t size(int axis) const { return tensor_.size(axis); }
+  int64_t size(int axis) const {
+    if (axis < 0 || axis >= dl().ndim) {
+      detail::refuse("tensor: size", "an axis below " + std::to_string(dl().ndim),
+                     std::to_string(axis));
+    }
+    return dl().shape[axis];
+  }
   int64_t numel() const { return tensor_.numel(); }
 
   /// The elements, of the tensor's own dtype, in C's order.
@@ -167,12 +176,18 @@ class Tensor {
       detail::refuse("tensor: data", detail::dtype_name(dtype()),
                      detail::dtype_name(detail::dtype_of<T>()));
     }
+    if (!tvm::ffi::IsContiguous(dl())) {
+      detail::refuse("tensor: data", "elements in C's order", "other strides",
+                     "copied() has them in order");
+    }
     return reinterpret_cast<T*>(address());
   }
 
   template <typename T>
   std::vector<T> values() const {
-    return {data<T>(), data<T>() + numel()};
+    const Tensor ordered = tvm::ffi::IsContiguous(dl()) ? *this : copied();
+    const T* const first = ordered.data<T>();
+    return std::vector<T>(first, first + numel());  // braces would make a list of two bools
   }
 
   /// The one element of a tensor.
@@ -187,8 +202,10 @@ class Tensor {
 
   /// Itself where code of TVM can use it as it is, otherwise a copy.
   Tensor usable() const {
-    const bool is_usable =
-        tvm::ffi::IsContiguous(dl()) && tvm::ffi::IsAligned(dl(), detail::kTensorAlignment);
+    const bool is_usable = tvm::ffi::IsContiguous(dl()) &&
+                           tvm::ffi::IsAligned(dl(), detail::kTensorAlignment) &&
+                           dl().byte_offset == 0 &&
+                           numel() > 0;  // strides of nothing may be any, which TVM refuses
     return is_usable ? *this : copied();
   }
 
@@ -210,6 +227,7 @@ class Tensor {
   static constexpr DLDevice kCpu{kDLCPU, 0};
 
   static tvm::ffi::ShapeView shape_view(const std::vector<int64_t>& shape) {
+    detail::check_shape(shape.data(), int(shape.size()));
     return {shape.data(), shape.size()};
   }
 
@@ -222,6 +240,7 @@ class Tensor {
 
   static tvm::ffi::Tensor borrowed(const DLTensor* tensor) {
     if (tensor == nullptr) detail::refuse("tensor", "a tensor", "none");
+    detail::check_shape(tensor->shape, tensor->ndim);
     struct Handle : DLManagedTensor {
       static void free(DLManagedTensor* self) { delete static_cast<Handle*>(self); }
     };
