@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tvm_ffi
 
+from tvm_equi.deploy.runtime import function_table
 from tvm_equi.relax.kernels import library_name
 from tvm_equi.runtime.library import load_function
 
@@ -25,5 +26,6 @@ def register_kernels(libraries: Iterable[Path]) -> None:
     """
     for path in libraries:
         name = library_name(path.read_bytes())
-        if tvm_ffi.get_global_func(name, allow_missing=True) is None:
-            tvm_ffi.register_global_func(name, load_function(path))
+        with function_table():
+            if tvm_ffi.get_global_func(name, allow_missing=True) is None:
+                tvm_ffi.register_global_func(name, load_function(path))
