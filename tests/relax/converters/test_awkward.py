@@ -86,7 +86,9 @@ def numbers(x: torch.Tensor, y: torch.Tensor) -> Found:
     return found
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)]
+)
 def test_functions_of_numbers_that_are_large_small_or_none(dtype: torch.dtype) -> None:
     sizes = (0, 1e-300, 1e-20, 1e-8, 1e-4, 0.3, 0.5, 0.624, 0.626, 1, 1.5, 2.5, 3.5, 10, 20, 40)
     above = torch.tensor([*sizes, 88, 100, 1e4, 1e10, 1e30, 1e200, INF], dtype=torch.float64)
