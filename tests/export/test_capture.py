@@ -10,7 +10,7 @@ from tests.graphs import convolution
 from tvm_equi.demo.model import Settings, interaction_graph
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, TvmEquiError, UnsupportedError
 from tvm_equi.export.capture import Captured, Value, capture, capture_graph, example_inputs
-from tvm_equi.graph import DEFAULT_PIPELINE
+from tvm_equi.graph import DEFAULT_PIPELINE, GraphBuilder
 from tvm_equi.nn.graph_module import GraphModule
 
 SMALL = Settings(
@@ -178,6 +178,42 @@ SIZES: dict[str, Any] = {"x": ("rows", 3), "y": ("others", 3)}
             r"a: expected an output of sizes \['others', 'rows'\]",
         ),
         (counted, {"x": X, "y": Y}, SIZES, ["a"], UnsupportedError, "got a change of count"),
+        *(
+            (function, {"x": X, "y": Y}, SIZES, ["a"], UnsupportedError, "got a change of x")
+            for function in (
+                lambda m, x, y: x.mul_(2),
+                lambda m, x, y: x[0].add_(1) + y[0],
+            )
+        ),
+        *(
+            (
+                lambda m, x, y, found=found: found,
+                {"x": X, "y": Y},
+                SIZES,
+                ["a"],
+                ArgumentError,
+                text,
+            )
+            for found, text in (
+                (None, "expected one that gives a tensor, a tuple of them or a dict, got NoneType"),
+                ((None,), "outputs: expected a tensor of a, got NoneType"),
+            )
+        ),
+        *(
+            (lambda m, x, y: (x, y), {"x": X, "y": Y}, SIZES, outputs, ArgumentError, text)
+            for outputs, text in (
+                (["a", "a"], r"outputs: expected different names, got \['a', 'a'\]"),
+                ("ab", "outputs: expected different names, got 'ab'"),
+            )
+        ),
+        (
+            lambda m, **inputs: inputs["lambda"],
+            {"lambda": X},
+            {"lambda": ("rows", 3)},
+            ["a"],
+            ArgumentError,
+            "expected names of Python, got 'lambda'",
+        ),
     ],
 )
 def test_refused(
@@ -198,6 +234,7 @@ def test_refused(
         ({"energy": ("energy", "positions")}, "energy: expected a new name, got an output's"),
         ({"g": ("enrgy", "positions")}, "got 'enrgy'; did you mean 'energy'"),
         ({"g": ("energy", "senders")}, "expected one of 'positions', 'shifts', 'species'"),
+        ({"g": ("energy",)}, r"g: expected \(output, input\), got \('energy',\)"),
     ],
 )
 def test_gradients_refused(
@@ -214,6 +251,17 @@ def test_several_outputs() -> None:
     inputs, _ = example_inputs(module)
     (value,) = found.program.module()(*inputs.values())
     torch.testing.assert_close(value, module(**inputs).detach())
+
+
+def test_a_gradient_to_what_an_output_does_not_depend_on_is_zero() -> None:
+    build = GraphBuilder(dtype="float64")
+    for name in ("a", "b"):
+        build.activation(f"f({name})", build.input(name, "2x0e", rows="node"), ["silu"])
+    module = GraphModule(build.graph("f(a)", "f(b)"))
+    captured = capture_graph(module, {"none": ("f(a)", "b")})
+    *_, gradient = captured.program.module()(*example_inputs(module)[0].values())
+    assert gradient.shape == (5, 2)
+    assert not gradient.any()
 
 
 class _Indexed(torch.nn.Module):

@@ -6,7 +6,7 @@ from tvm_equi.relax.steps import Steps, dtype_name
 
 
 def test_operands_are_tensors_of_a_dtype() -> None:
-    steps = Steps(Sizes({}), {})
+    steps = Steps(Sizes({}))
     x = relax.Var("x", relax.TensorType([3], "float32"))
     size = tirx.Var("n", "int64")
     shape = relax.Var("s", relax.ShapeType([size]))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 from tvm_equi.deploy.manifest import Value
 from tvm_equi.errors import ArgumentError, ArgumentTypeError, UnsupportedError, unknown_choice
-from tvm_equi.export.trace import changed_text, fixed_text, trace
+from tvm_equi.export.trace import fixed_text, trace
 from tvm_equi.graph.types import IndexType
 from tvm_equi.nn.graph_module import DTYPES, GraphModule
 
@@ -51,7 +52,8 @@ def capture(
     Args:
         model: is called with the inputs by name, and gives a tensor, a tuple of them or a dict by
             name; where it takes gradients, with `torch.autograd.grad`, they are in the program.
-            Its parameters are not differentiated.
+            Its parameters are not differentiated. Where it asks whether a named size is 0 or 1,
+            the answer is no: torch takes such sizes to be 2 or more as it captures.
         inputs: examples, in the program's order, at least 2 along every named size, and as many
             along no other.
         sizes: of every input, the sizes of its axes, where a name stands for any number; one name
@@ -81,11 +83,17 @@ def capture_graph(
             the input with respect to which; {"d_vectors": ("energy", "vectors")}, say.
 
     Raises:
-        ArgumentError: a gradient of no output, to no input of numbers, or named as an output.
+        ArgumentError: a gradient of no output, to no input of numbers, or named as an output, or
+            what is no pair of names.
         UnsupportedError: see `capture`.
     """
     graph, gradients = module.graph, dict(gradients or {})
-    for name, (output, source) in gradients.items():
+    for name, pair in gradients.items():
+        if len(pair) != 2:
+            raise ArgumentError(
+                f"capture: gradients: {name}: expected (output, input), got {pair!r}"
+            )
+        output, source = pair
         if name in graph.outputs:
             raise ArgumentError(f"capture: gradients: {name}: expected a new name, got an output's")
         if output not in graph.outputs:
@@ -135,8 +143,12 @@ def _with_gradients(
         found = module(**inputs)
         values = dict(found) if len(names) > 1 else {names[0]: found}
         for name, (output, source) in gradients.items():
+            total = values[output].sum()
+            if not total.requires_grad:  # it depends on no input that any gradient is to
+                values[name] = torch.zeros_like(inputs[source])
+                continue
             (values[name],) = torch.autograd.grad(
-                values[output].sum(), inputs[source], retain_graph=True, materialize_grads=True
+                total, inputs[source], retain_graph=True, materialize_grads=True
             )
         return values
 
@@ -152,6 +164,8 @@ def _capture(
 ) -> Captured:
     """A function that calls a model, as a program that holds the model's state."""
     numbers = _numbers(inputs, sizes)
+    if isinstance(outputs, str) or len(set(outputs)) != len(outputs):
+        raise ArgumentError(f"capture: outputs: expected different names, got {outputs!r}")
     module = trace(model, function, inputs, sizes, tuple(outputs))
     dims = {name: Dim(name, min=0) for name in numbers}
     dynamic = tuple(
@@ -163,7 +177,6 @@ def _capture(
         program = torch.export.export(module, args, dynamic_shapes=dynamic)
     except torch._dynamo.exc.UserError as error:
         raise UnsupportedError(fixed_text(str(error))) from error
-    _check_pure(program)
     given, found = _values(program, {name: tuple(sizes[name]) for name in inputs}, outputs)
     return Captured(program, given, found)
 
@@ -182,7 +195,7 @@ def _numbers(
             raise ArgumentError(unknown_choice("capture", "sizes", inputs, name))
     numbers: dict[str, int] = {}
     for name, value in inputs.items():
-        if not name.isidentifier():
+        if not name.isidentifier() or iskeyword(name):
             raise ArgumentError(f"capture: inputs: expected names of Python, got {name!r}")
         if not isinstance(value, torch.Tensor):
             raise ArgumentTypeError(
@@ -215,17 +228,6 @@ def _numbers(
                 f"got {number} of both"
             )
     return numbers
-
-
-def _check_pure(program: ExportedProgram) -> None:
-    """Refuses programs that change what they are given.
-
-    Raises:
-        UnsupportedError: naming what is changed.
-    """
-    signature = program.graph_signature
-    if signature.user_inputs_to_mutate:
-        raise UnsupportedError(changed_text(next(iter(signature.user_inputs_to_mutate.values()))))
 
 
 def _values(

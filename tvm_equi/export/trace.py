@@ -52,13 +52,17 @@ def trace(
 
     def call(state_values: list[torch.Tensor], values: list[torch.Tensor]) -> list[torch.Tensor]:
         given = dict(zip(inputs, values, strict=True))
-        versions = [value._version for value in state_values]
+        versions = [value._version for value in (*state_values, *values)]
         with torch.enable_grad(), _swapped(model, state, state_values):
             found = [value.detach() for value in _chosen(function(**given), outputs)]
             now = _state(model)
-        for name, value, version in zip(state, state_values, versions, strict=True):
-            if now.get(name) is not value or value._version != version:
-                raise UnsupportedError(changed_text(name))
+        for name, value in zip(state, state_values, strict=True):
+            if now.get(name) is not value:
+                raise UnsupportedError(_changed_text(name))
+        watched = zip((*state, *inputs), (*state_values, *values), versions, strict=True)
+        for name, value, version in watched:
+            if value._version != version:
+                raise UnsupportedError(_changed_text(name))
         return found
 
     try:
@@ -148,10 +152,15 @@ def _chosen(found: Any, outputs: tuple[str, ...]) -> list[torch.Tensor]:
     """The outputs in order.
 
     Raises:
-        ArgumentError: others than the model gives.
+        ArgumentError: others than the model gives, or what is no tensor.
     """
     if isinstance(found, torch.Tensor):
         found = (found,)
+    if not isinstance(found, (Mapping, tuple, list)):
+        raise ArgumentError(
+            "capture: model: expected one that gives a tensor, a tuple of them or a dict, got "
+            f"{type(found).__name__}"
+        )
     if isinstance(found, Mapping):
         for name in outputs:
             if not isinstance(found.get(name), torch.Tensor):
@@ -162,6 +171,11 @@ def _chosen(found: Any, outputs: tuple[str, ...]) -> list[torch.Tensor]:
         raise ArgumentError(
             f"capture: outputs: expected a name for each of {len(found)}, got {list(outputs)}"
         )
+    for name, value in zip(outputs, found, strict=True):
+        if not isinstance(value, torch.Tensor):
+            raise ArgumentError(
+                f"capture: outputs: expected a tensor of {name}, got {type(value).__name__}"
+            )
     return list(found)
 
 
@@ -207,7 +221,7 @@ def _register(root: torch.nn.Module, name: str, value: torch.Tensor) -> None:
         module.register_buffer(last, value.detach())
 
 
-def changed_text(name: str) -> str:
+def _changed_text(name: str) -> str:
     """What is wrong where the model changes a tensor in place."""
     return (
         f"capture: model: expected one that changes no input and none of its own values, got a "

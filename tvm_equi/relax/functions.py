@@ -1,10 +1,11 @@
 """Functions of one number in arithmetic that compilers vectorise: calls of the C library are not.
 
-In: Relax operators exp and sigmoid. Out: their legalisations, for `relax.transform.LegalizeOps`.
-Errors stay below 2 units in the last place; infinities and not-a-number are kept.
+In: Relax operators exp, sigmoid and tanh. Out: their legalisations, for
+`relax.transform.LegalizeOps`. Errors stay below 2 units in the last place; infinities and
+not-a-number are kept.
 
 Source:
-    S. L. Moshier, Cephes mathematical library, release 2.2: expf.c and exp.c.
+    S. L. Moshier, Cephes mathematical library, release 2.2: expf.c, exp.c, tanhf.c and tanh.c.
 """
 
 from __future__ import annotations
@@ -135,8 +136,52 @@ def _sigmoid(x: Expr, dtype: str) -> Expr:
     return one / (one + exponential(-x, dtype))
 
 
+_TANH_SERIES = (
+    -5.70498872745e-3,
+    2.06390887954e-2,
+    -5.37397155531e-2,
+    1.33314422036e-1,
+    -3.33332819422e-1,
+)
+_TANH_ABOVE = (
+    -9.64399179425052238628e-1,
+    -9.92877231001918586564e1,
+    -1.61468768441708447952e3,
+)
+_TANH_BELOW = (
+    1.0,
+    1.12811678491632931402e2,
+    2.23548839060100448583e3,
+    4.84406305325125486048e3,
+)
+_NEAR_ZERO = 0.625
+"""Up to here tanh is a polynomial: TVM's own has no digit right near zero."""
+
+
+def _tanh(x: Expr, dtype: str) -> Expr:
+    given, size, far = (tirx.Var(name, dtype) for name in ("argument", "size", "far"))
+    one, two = tirx.const(1.0, dtype), tirx.const(2.0, dtype)
+    square = given * given
+    if dtype == "float32":
+        series = _polynomial(square, _TANH_SERIES, dtype)
+    else:
+        below = _polynomial(square, _TANH_BELOW, dtype)
+        series = _polynomial(square, _TANH_ABOVE, dtype) / below
+    signed = tirx.Select(given < tirx.const(0.0, dtype), -far, far)
+    near = given + given * square * series
+    value = tirx.Select(size < tirx.const(_NEAR_ZERO, dtype), near, signed)
+    for variable, meaning in (
+        (far, one - two / (exponential(size + size, dtype) + one)),
+        (size, tirx.abs(given)),
+        (given, x),
+    ):
+        value = tirx.Let(variable, meaning, value)
+    return value
+
+
 LEGALIZATIONS = {
     "relax.exp": _legalize("exp", exponential),
     "relax.sigmoid": _legalize("sigmoid", _sigmoid),
+    "relax.tanh": _legalize("tanh", _tanh),
 }
 """For `customize_legalize_map` of `relax.transform.LegalizeOps`."""

@@ -44,4 +44,5 @@ def to_relax(
         ['out.weight', 'x']
     """
     module = graph if isinstance(graph, GraphModule) else GraphModule(graph)
-    return translate(capture_graph(module, gradients), folds=False).module
+    captured, parameters = capture_graph(module, gradients), dict(module.named_parameters())
+    return translate(captured, folds=False, parameters=parameters).module

@@ -129,30 +129,68 @@ def compact(dtype: str, shape: Sequence[int | None]) -> Any:
     return finished(builder)
 
 
+def copy(dtype: str, shape: Sequence[int | None], texts: Sequence[str] = ()) -> Any:
+    """A function of (tensor, one truth value for each text, result): a copy, if all of them hold.
+
+    Args:
+        dtype: of the tensor.
+        shape: of it; None where a size may change.
+        texts: of the errors where they do not.
+    """
+    with function("copy") as builder:
+        given = T.arg("tensor", T.handle())
+        conditions = [T.arg(f"condition_{n}", T.handle()) for n in range(len(texts))]
+        result = T.arg("result", T.handle())
+        sizes = [
+            tirx.Var(f"size_{axis}", "int64") if size is None else size
+            for axis, size in enumerate(shape)
+        ]
+        source, target = (match(handle, tuple(sizes), dtype) for handle in (given, result))
+        truths = [match(handle, (), "bool") for handle in conditions]
+        with body():
+            for truth, text in zip(truths, texts, strict=True):
+                with T.Assert(truth[()], text):
+                    pass
+            with T.grid(1, *sizes) as (_, *place):  # of one size alone it gives no list
+                T.buffer_store(target, source[tuple(place)], place)
+    return finished(builder)
+
+
+def accumulator(dtype: str) -> str:
+    """The dtype in which rows are added up: float64 has not every integer.
+
+    Args:
+        dtype: of the rows.
+    """
+    return ACCUMULATOR if "float" in dtype else "int64"
+
+
 def sum_rows(dtype: str, columns: int) -> Any:
     """A function of (index [n], values [n, columns], sums and exact [m, columns]), index checked.
 
     Args:
-        dtype: of the values and sums; `exact`, in which they are added up, is of `ACCUMULATOR`.
+        dtype: of the values and sums; `exact`, in which they are added up, is of
+            `accumulator(dtype)`.
         columns: of a row.
     """
+    wide = accumulator(dtype)
     with function("sum_rows") as builder:
         handles = [T.arg(name, T.handle()) for name in ("index", "values", "sums", "exact")]
         num, rows = tirx.Var("num", "int64"), tirx.Var("rows", "int64")
         index = match(handles[0], (num,), "int64")
         values = match(handles[1], (num, columns), dtype)
         sums = match(handles[2], (rows, columns), dtype)
-        exact = match(handles[3], (rows, columns), ACCUMULATOR)
+        exact = match(handles[3], (rows, columns), wide)
         tasks = -(-columns // PARALLEL_COLUMNS) if columns >= 2 * PARALLEL_COLUMNS else 1
         width = -(-columns // tasks)
         loop = T.parallel if tasks > 1 else T.serial
         with body(), loop(0, tasks) as task:
             size = tirx.min(columns - task * width, width) if tasks > 1 else width
             with T.serial(0, rows) as row, T.serial(0, size) as column:
-                T.buffer_store(exact, tirx.const(0, ACCUMULATOR), [row, task * width + column])
+                T.buffer_store(exact, tirx.const(0, wide), [row, task * width + column])
             with T.serial(0, num) as i, T.serial(0, size) as column:
                 place = task * width + column
-                found = exact[index[i], place] + values[i, place].astype(ACCUMULATOR)
+                found = exact[index[i], place] + values[i, place].astype(wide)
                 T.buffer_store(exact, found, [index[i], place])
             with T.serial(0, rows) as row, T.serial(0, size) as column:
                 place = task * width + column

@@ -5,7 +5,7 @@ In: nodes of torch's graph. Out: steps of a Relax function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,15 +22,21 @@ class Steps:
 
     Args:
         sizes: its variables.
-        constants: what depends on no input.
+
+    Attributes:
+        constants: what depends on no input and no parameter.
+        values: of the nodes so far.
+        checked: indices that have been checked, by node and size.
+        required: conditions that must hold, with what is wrong where they do not.
     """
 
-    def __init__(self, sizes: Sizes, constants: Mapping[Node, torch.Tensor]) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
-        self.constants = constants
+        self.constants: dict[Node, torch.Tensor] = {}
         self.builder = relax.BlockBuilder()
         self.values: dict[Node, Any] = {}
         self.checked: dict[tuple[Node, str], Expr] = {}
+        self.required: list[tuple[Expr, str]] = []
         self.node: Any = None
 
     def emit(self, expr: Expr) -> Expr:

@@ -12,11 +12,12 @@ anew where torch has stated them. `converters.CONVERT_MAP` makes it import our o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import tvm
 from torch.fx import Node
 from tvm import relax, tirx
 from tvm.sym import Analyzer
@@ -25,7 +26,7 @@ from tvm_equi.errors import UnsupportedError
 from tvm_equi.export.capture import Captured
 from tvm_equi.relax.constants import ANONYMOUS, find_constants
 from tvm_equi.relax.converters import CONVERTERS
-from tvm_equi.relax.indices import compact
+from tvm_equi.relax.indices import compact, copy
 from tvm_equi.relax.sizes import Sizes
 from tvm_equi.relax.steps import Steps
 
@@ -45,13 +46,20 @@ class Translated:
     parameters: Mapping[str, torch.Tensor]
 
 
-def translate(captured: Captured, *, folds: bool = True) -> Translated:
+def translate(
+    captured: Captured,
+    *,
+    folds: bool = True,
+    parameters: Mapping[str, torch.Tensor] | None = None,
+) -> Translated:
     """A program in Relax.
 
     Args:
         captured: the program.
         folds: whether what follows from parameters alone is computed now, and is a parameter in
             their place; else `main` takes every parameter as it is.
+        parameters: with `folds` off, those that `main` takes, in order, read or not; by default
+            those that are read.
 
     Raises:
         UnsupportedError: an operator, or a function of sizes, that has no converter.
@@ -62,17 +70,22 @@ def translate(captured: Captured, *, folds: bool = True) -> Translated:
     inputs = [placeholders[str(name)] for name in program.graph_signature.user_inputs]
     sizes = Sizes(_symbols(inputs, captured))
     constants = find_constants(program, folds=folds)
-    steps = Steps(sizes, {node: value for node, (_, value) in constants.values.items()})
-    parameters: dict[str, torch.Tensor] = {}
-    variables = []
+    steps = Steps(sizes)
+    taken: dict[str, torch.Tensor] = {}
+    by_name: dict[str, Any] = {}
     for node, (name, value) in constants.values.items():
         if value.is_floating_point() and not name.startswith(ANONYMOUS):
-            parameters[name] = value
-            variable = _variable(name, value.shape, value.dtype, sizes)
-            variables.append(variable)
-            steps.values[node] = variable
-        else:  # no parameter, or an index that has been checked and may not be exchanged
+            taken[name] = value.contiguous()
+            by_name[name] = _variable(name, value.shape, value.dtype, sizes)
+            steps.values[node] = by_name[name]
+        else:  # no parameter, or an index, which may not be exchanged
+            steps.constants[node] = value
             steps.values[node] = relax.const(value.cpu().numpy(), _dtype(value.dtype))
+    for name, value in (parameters or {}).items():
+        taken.setdefault(name, value.detach().contiguous())
+        by_name.setdefault(name, _variable(name, value.shape, value.dtype, sizes))
+    order = list(taken if parameters is None else parameters)
+    variables = [by_name[name] for name in order]
     for node, given in zip(inputs, captured.inputs, strict=True):
         value = node.meta["val"]
         variable = _variable(given.name, value.shape, value.dtype, sizes)
@@ -86,10 +99,12 @@ def translate(captured: Captured, *, folds: bool = True) -> Translated:
                 if node.op == "call_function" and node not in constants.steps:
                     _convert(steps, node)
             (output,) = graph.find_nodes(op="output")
-            found = [steps.values[node] for node in output.args[0]]
+            found = [_own(steps, steps.values[node]) for node in output.args[0]]
+            if steps.required and found:
+                found[0] = _copied(steps, found[0], steps.required)
             result = steps.builder.emit_output(relax.Tuple(found))
         steps.builder.emit_func_output(result)
-    return Translated(steps.builder.finalize(), parameters)
+    return Translated(steps.builder.finalize(), {name: taken[name] for name in order})
 
 
 def _symbols(inputs: list[Node], captured: Captured) -> dict[Any, str]:
@@ -123,6 +138,31 @@ def _compacted(steps: Steps, value: Any) -> Any:
     return steps.emit(relax.call_tir(target, [value], value.ty))
 
 
+def _own(steps: Steps, value: Any) -> Any:
+    """An output, copied where its memory would be that of an input or a parameter."""
+    source: Any = value
+    while isinstance(source, relax.Var):
+        bound = steps.builder.lookup_binding(source)
+        if isinstance(bound, relax.Call):
+            if bound.op != tvm.ir.Op.get("relax.reshape"):
+                return value
+            bound = bound.args[0]
+        if bound is None:  # a variable of the function
+            return _copied(steps, value)
+        source = bound
+    return value
+
+
+def _copied(steps: Steps, value: Any, required: Sequence[tuple[Any, str]] = ()) -> Any:
+    """A copy, made once all conditions hold that the model asserts of values."""
+    texts = [text for _, text in required]
+    lengths = value.ty.shape.values
+    shape = [int(size.value) if isinstance(size, tirx.IntImm) else None for size in lengths]
+    target = steps.builder.add_func(copy(str(value.ty.dtype), shape, texts), "copy")
+    given = [value, *(condition for condition, _ in required)]
+    return steps.emit(relax.call_tir(target, given, value.ty))
+
+
 def _convert(steps: Steps, node: Node) -> None:
     """Adds a step.
 
@@ -133,9 +173,14 @@ def _convert(steps: Steps, node: Node) -> None:
     if isinstance(value, (torch.SymInt, int)) and not isinstance(value, bool):
         steps.values[node] = steps.sizes.size(value)
         return
+    name = str(node.target)
+    if name.startswith("aten._assert_async"):
+        text = str(node.args[1]) if len(node.args) > 1 else "expected a condition to hold"
+        (condition,) = node.all_input_nodes
+        steps.required.append((steps.cast(steps.values[condition], "bool"), text))
+        return
     if not node.users and not isinstance(value, (torch.Tensor, list, tuple)):
         return  # conditions on sizes, which the capture has decided
-    name = str(node.target)
     converter = CONVERTERS.get(name)
     if converter is None:
         raise UnsupportedError(

@@ -2,6 +2,7 @@
 
 from tvm_equi.relax.converters import (
     creation,
+    division,
     elementwise,
     indices,
     kernels,
@@ -14,6 +15,7 @@ from tvm_equi.relax.converters.table import CONVERTERS
 __all__ = [
     "CONVERTERS",
     "creation",
+    "division",
     "elementwise",
     "indices",
     "kernels",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import relax, te
+from tvm import relax, te, tirx
 
 from tvm_equi.relax.converters.table import converts
 from tvm_equi.relax.steps import Expr, Steps
@@ -56,8 +56,15 @@ def arange(steps: Steps, *args: Any, **_: Any) -> Expr:
     """Numbers at equal distances."""
     start, step = (args[0] if len(args) > 1 else 0), (args[2] if len(args) > 2 else 1)
     dtype = steps.dtype
+    exact = "float64" if "float" in dtype else "int64"
+
+    def number(value: Any) -> Any:
+        return value.astype(exact) if isinstance(value, tirx.Expr) else tirx.const(value, exact)
 
     def numbers(count: Any) -> Any:
-        return te.compute((count,), lambda i: (start + i * step).astype(dtype), name="arange")
+        def at(i: Any) -> Any:
+            return (number(start) + i.astype(exact) * number(step)).astype(dtype)
+
+        return te.compute((count,), at, name="arange")
 
     return steps.emit_te(numbers, steps.shape[0], name="arange")

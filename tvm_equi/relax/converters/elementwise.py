@@ -11,7 +11,7 @@ from functools import reduce
 from typing import Any
 
 import torch
-from tvm import relax
+from tvm import relax, te, tirx
 
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.relax.converters.table import CONVERTERS, converts
@@ -24,7 +24,6 @@ _UNARY = {
     "asin": relax.op.asin,
     "asinh": relax.op.asinh,
     "atan": relax.op.atan,
-    "atanh": relax.op.atanh,
     "ceil": relax.op.ceil,
     "cos": relax.op.cos,
     "cosh": relax.op.cosh,
@@ -46,12 +45,9 @@ _UNARY = {
 }
 
 _BINARY = {
-    "mul": relax.op.multiply,
     "div": relax.op.divide,
     "true_divide": relax.op.divide,
     "atan2": relax.op.atan2,
-    "remainder": relax.op.floor_mod,
-    "floor_divide": relax.op.floor_divide,
     "bitwise_and": relax.op.bitwise_and,
     "bitwise_or": relax.op.bitwise_or,
     "bitwise_xor": relax.op.bitwise_xor,
@@ -62,7 +58,6 @@ _BINARY = {
 
 _COMPARISONS = {
     "eq": relax.op.equal,
-    "ne": relax.op.not_equal,
     "lt": relax.op.less,
     "le": relax.op.less_equal,
     "gt": relax.op.greater,
@@ -108,11 +103,39 @@ def _register() -> None:
 def compare(steps: Steps, function: Callable[[Expr, Expr], Expr], x: Any, y: Any) -> Expr:
     """A comparison, in the dtype that torch promotes both to."""
     first, second = (steps.argument(0), steps.argument(1))
+    if first is second and function in (
+        relax.op.equal,
+        relax.op.less_equal,
+        relax.op.greater_equal,
+    ):
+        return steps.emit(relax.op.logical_not(_is_none(steps, x)))  # TVM takes it to hold of all
     dtype = dtype_name(torch.result_type(first, second))
+    dtype = "uint8" if dtype == "bool" else dtype  # TVM orders no truth values
     return steps.emit(function(steps.operand(x, dtype), steps.operand(y, dtype)))
 
 
 _register()
+
+
+@converts("aten.ne.Tensor", "aten.ne.Scalar")
+def not_equal(steps: Steps, x: Any, y: Any) -> Expr:
+    """Whether two numbers differ, of which one may be none: TVM then takes them not to differ."""
+    return steps.emit(relax.op.logical_not(compare(steps, relax.op.equal, x, y)))
+
+
+@converts("aten.mul.Tensor", "aten.mul.Scalar")
+def mul(steps: Steps, x: Any, y: Any) -> Expr:
+    """X y."""
+    if steps.dtype == "bool":
+        return binary(steps, relax.op.logical_and, x, y)
+    for number, other in ((x, y), (y, x)):
+        if isinstance(number, (int, float)) and number == 0 and "float" in steps.dtype:
+            # TVM takes zero times what is none, or infinite, to be zero.
+            value = steps.operand(other, steps.dtype)
+            is_odd = relax.op.logical_or(_is_none(steps, value), isinf(steps, value))
+            odd, zero = (relax.const(each, steps.dtype) for each in (float("nan"), 0.0))
+            return steps.emit(relax.op.where(steps.emit(is_odd), odd, zero))
+    return binary(steps, relax.op.multiply, x, y)
 
 
 @converts("aten.add.Tensor", "aten.add.Scalar")
@@ -161,18 +184,52 @@ def isnan(steps: Steps, x: Expr) -> Expr:
     return steps.emit(relax.op.isnan(x))  # TVM takes x != x to be false
 
 
+@converts("aten.isinf.default")
+def isinf(steps: Steps, x: Expr) -> Expr:
+    """Whether it is infinite."""
+    dtype = str(x.ty.dtype)
+    if "float" not in dtype:
+        return steps.emit(relax.op.zeros_like(x, "bool"))
+    size = steps.emit(relax.op.abs(x))
+    return steps.emit(relax.op.equal(size, relax.const(float("inf"), dtype)))
+
+
 @converts("aten.reciprocal.default")
 def reciprocal(steps: Steps, x: Expr) -> Expr:
     """1 / x."""
     return binary(steps, relax.op.divide, 1.0, x)
 
 
+def _of_c_library(steps: Steps, x: Expr, name: str) -> Expr:
+    """A function of the C library: TVM has none, or one that has no digit right near zero."""
+    dtype = steps.dtype
+    function = f"{name}f" if dtype == "float32" else name
+
+    def compute(given: Any) -> Any:
+        def at(*place: Any) -> Any:
+            return tirx.call_pure_extern(dtype, function, given(*place))
+
+        return te.compute(given.shape, at, name=name)
+
+    return steps.emit_te(compute, steps.operand(x, dtype), name=name)
+
+
 @converts("aten.expm1.default")
 def expm1(steps: Steps, x: Expr) -> Expr:
-    """exp(x) - 1, by the hyperbolic tangent: exact near zero too."""
-    half = steps.emit(relax.op.tanh(binary(steps, relax.op.multiply, x, 0.5)))
-    double = binary(steps, relax.op.multiply, half, 2.0)
-    return steps.emit(relax.op.divide(double, binary(steps, relax.op.subtract, 1.0, half)))
+    """exp(x) - 1."""
+    return _of_c_library(steps, x, "expm1")
+
+
+@converts("aten.log1p.default")
+def log1p(steps: Steps, x: Expr) -> Expr:
+    """log(1 + x)."""
+    return _of_c_library(steps, x, "log1p")
+
+
+@converts("aten.atanh.default")
+def atanh(steps: Steps, x: Expr) -> Expr:
+    """The inverse hyperbolic tangent."""
+    return _of_c_library(steps, x, "atanh")
 
 
 @converts("aten.silu.default")
@@ -225,10 +282,10 @@ def clamp(steps: Steps, x: Expr, low: Any = None, high: Any = None) -> Expr:
     found = steps.operand(x, steps.dtype)
     if low is not None:
         bound = steps.operand(low, steps.dtype)
-        found = steps.emit(relax.op.where(_is_less(steps, found, bound), bound, found))
+        found = steps.emit(relax.op.where(is_less(steps, found, bound), bound, found))
     if high is not None:
         bound = steps.operand(high, steps.dtype)
-        found = steps.emit(relax.op.where(_is_less(steps, bound, found), bound, found))
+        found = steps.emit(relax.op.where(is_less(steps, bound, found), bound, found))
     return found
 
 
@@ -244,7 +301,8 @@ def clamp_max(steps: Steps, x: Expr, high: Any) -> Expr:
     return clamp(steps, x, None, high)
 
 
-def _is_less(steps: Steps, x: Expr, y: Expr) -> Expr:
+def is_less(steps: Steps, x: Expr, y: Expr) -> Expr:
+    """Whether one number is below another."""
     return steps.emit(relax.op.less(x, y))
 
 
@@ -260,7 +318,7 @@ def extremum(steps: Steps, x: Expr, y: Expr) -> Expr:
     """The larger or smaller of two numbers, or whichever is none."""
     left, right = steps.operand(x, steps.dtype), steps.operand(y, steps.dtype)
     is_maximum = str(steps.node.target).startswith("aten.maximum")
-    is_left = _is_less(steps, right, left) if is_maximum else _is_less(steps, left, right)
+    is_left = is_less(steps, right, left) if is_maximum else is_less(steps, left, right)
     is_none = _is_none(steps, left)
     return steps.emit(
         relax.op.where(steps.emit(relax.op.logical_or(is_left, is_none)), left, right)
@@ -287,7 +345,12 @@ def power(steps: Steps, x: Expr, exponent: float) -> Expr:
     base = steps.operand(x, steps.dtype)
     if exponent == 0.5:
         return steps.emit(relax.op.sqrt(base))
-    if float(exponent).is_integer() and 1 <= abs(exponent) <= MAX_POWER:
+    if exponent == -0.5:
+        return steps.emit(relax.op.rsqrt(base))
+    if exponent == 0:
+        return steps.emit(relax.op.ones_like(base))
+    is_small = abs(exponent) <= MAX_POWER or "float" not in steps.dtype  # TVM has none of integers
+    if float(exponent).is_integer() and is_small:
         found = _integer_power(steps, base, int(abs(exponent)))
         return found if exponent > 0 else reciprocal(steps, found)
     return steps.emit(relax.op.power(base, relax.const(exponent, steps.dtype)))
@@ -307,10 +370,17 @@ def _integer_power(steps: Steps, base: Expr, exponent: int) -> Expr:
 
 @converts("aten.pow.Tensor_Tensor", "aten.pow.Scalar")
 def general_power(steps: Steps, x: Any, exponent: Any) -> Expr:
-    """A power."""
-    known = steps.constants.get(steps.node.args[1])
-    if known is not None and known.numel() == 1 and steps.result.shape == steps.argument(0).shape:
-        return power(steps, x, float(known))
+    """A power.
+
+    Raises:
+        UnsupportedError: of integers, by exponents that are no constant.
+    """
+    known, base = steps.constants.get(steps.node.args[1]), steps.argument(0)
+    is_tensor = isinstance(base, torch.Tensor)
+    if known is not None and known.numel() == 1 and is_tensor and steps.result.shape == base.shape:
+        return power(steps, x, known.item())
+    if "float" not in steps.dtype:
+        raise UnsupportedError(f"expected a constant exponent of {steps.dtype}, got a tensor")
     return binary(steps, relax.op.power, x, exponent)
 
 

@@ -1,8 +1,8 @@
 """Operators that read or add by index. Every index is checked first, once for each range.
 
 In: tensors and int64 or int32 indices. Out: steps that take a checked copy of the index. Indices
-that are constants were checked when they were made and are compiled in. Refused: masks, and, when a
-program runs, negative numbers: they do not count from the end.
+that are constants are checked here, count from the end where they are negative, and are compiled
+in. Refused: masks, and, when a program runs, negative numbers: they do not count from the end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tvm.sym import Analyzer
 from tvm_equi.errors import UnsupportedError
 from tvm_equi.relax.converters.layout import broadcast, reshaped
 from tvm_equi.relax.converters.table import converts
-from tvm_equi.relax.indices import ACCUMULATOR, check_range, sum_rows
+from tvm_equi.relax.indices import accumulator, check_range, sum_rows
 from tvm_equi.relax.sizes import constant
 from tvm_equi.relax.steps import Expr, Steps
 
@@ -51,6 +51,12 @@ def checked(steps: Steps, index: Expr, node: Any, size: Expr) -> Expr:
     dtype = str(index.ty.dtype)
     if dtype not in ("int64", "int32"):
         raise UnsupportedError(f"expected an index of int64, got {dtype}; masks have no fixed size")
+    known = steps.constants.get(node)
+    if known is not None:
+        known = _from_start(known, size)
+        index = relax.const(known.numpy(), "int64")
+        if isinstance(size, tirx.IntImm):
+            return index
     key = (node, str(size))
     if key not in steps.checked:
         shape = list(index.ty.shape.values)
@@ -61,6 +67,25 @@ def checked(steps: Steps, index: Expr, node: Any, size: Expr) -> Expr:
         found = steps.emit(relax.call_tir(target, [flat, size], kind))
         steps.checked[key] = found if len(shape) == 1 else reshaped(steps, found, shape)
     return steps.checked[key]
+
+
+def _from_start(index: torch.Tensor, size: Expr) -> torch.Tensor:
+    """A constant index, whose negative numbers count from the end, in range if that is fixed.
+
+    Raises:
+        UnsupportedError: it is not, or counts from an end that may change.
+    """
+    numbers = index.cpu().to(torch.int64)
+    is_fixed = isinstance(size, tirx.IntImm)
+    if is_fixed:
+        numbers = torch.where(numbers < 0, numbers + int(size.value), numbers)
+    bad = (numbers < 0) | (numbers >= int(size.value)) if is_fixed else numbers < 0
+    if bad.any():
+        raise UnsupportedError(
+            f"expected a constant index of {int(size.value) if is_fixed else size} places, got "
+            f"{int(index[bad].flatten()[0])}"
+        )
+    return numbers
 
 
 @converts("aten.index_select.default")
@@ -145,7 +170,8 @@ def _sum_rows(steps: Steps, x: Expr, index: Expr, values: Expr) -> Expr:
         raise UnsupportedError(f"expected rows of a fixed size, got {columns}")
     rows = reshaped(steps, values, [index.ty.shape.values[0], columns])
     target = steps.builder.add_func(sum_rows(steps.dtype, int(columns.value)), "sum_rows")
-    kinds = [relax.TensorType([shape[0], columns], dtype) for dtype in (steps.dtype, ACCUMULATOR)]
+    dtypes = (steps.dtype, accumulator(steps.dtype))
+    kinds = [relax.TensorType([shape[0], columns], dtype) for dtype in dtypes]
     found = steps.emit(relax.call_tir(target, [index, rows], kinds))
     sums = reshaped(steps, steps.emit(relax.TupleGetItem(found, 0)), shape)
     return sums if _is_zero(steps.node.args[0]) else steps.emit(relax.op.add(x, sums))
@@ -179,14 +205,21 @@ def index_add(
 def index_put(
     steps: Steps, x: Expr, indices: Sequence[Expr | None], source: Expr, accumulate: bool = False
 ) -> Expr:
-    """Numbers added by indices of the first axes.
+    """Numbers added by indices of the first axes; or put or added by a constant one of any axis.
 
     Raises:
-        UnsupportedError: indices of other axes, or numbers that are replaced.
+        UnsupportedError: other indices of other axes, or by which numbers are replaced.
     """
-    if not accumulate or None in indices:
-        raise UnsupportedError("expected indices of the first axes, and accumulate=True")
     shape = list(x.ty.shape.values)
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    known = steps.constants.get(steps.node.args[1][axes[0]]) if len(axes) == 1 else None
+    if known is not None and known.dim() == 1 and isinstance(shape[axes[0]], tirx.IntImm):
+        return _put(steps, x, axes[0], _from_start(known, shape[axes[0]]), source, accumulate)
+    if not accumulate or None in indices:
+        raise UnsupportedError(
+            "expected indices of the first axes and accumulate=True, or one constant index of an "
+            "axis that does not change"
+        )
     num, nodes = len(indices), steps.node.args[1]
     found = [
         checked(steps, index, node, size)
@@ -210,6 +243,39 @@ def index_put(
     return reshaped(steps, sums, shape)
 
 
+def _put(
+    steps: Steps, x: Expr, axis: int, index: torch.Tensor, source: Expr, accumulate: bool
+) -> Expr:
+    """X with numbers put, or added, at constant places of an axis: each place reads its own."""
+    shape = list(x.ty.shape.values)
+    tables: list[list[int]] = []  # of each place, the number that it reads; -1 for none
+    for number, place in enumerate(index.tolist()):
+        free = (table for table in tables if table[place] < 0 or not accumulate)
+        table = next(free, None)
+        if table is None:
+            table = [-1] * int(shape[axis].value)
+            tables.append(table)
+        table[place] = number
+    given = broadcast(steps, source, [*shape[:axis], constant(len(index)), *shape[axis + 1 :]])
+    zero = tirx.const(0, steps.dtype)
+
+    def put(target: Any, values: Any, *numbers: Any) -> Any:
+        def at(*point: Any) -> Any:
+            found = target(*point)
+            for table in numbers:
+                own = table[point[axis]]
+                value = values(*point[:axis], tirx.max(own, 0), *point[axis + 1 :])
+                other = zero if accumulate else found
+                chosen = tirx.if_then_else(own >= 0, value, other)
+                found = found + chosen if accumulate else chosen
+            return found
+
+        return te.compute(shape, at, name="put")
+
+    rows = [relax.const(torch.tensor(table).numpy(), "int64") for table in tables]
+    return steps.emit_te(put, x, given, *rows, name="put") if rows else x
+
+
 @converts("aten.scatter_add.default")
 def scatter_add(steps: Steps, x: Expr, dim: int, index: Expr, source: Expr) -> Expr:
     """Numbers added by index, where the index is the same along all other axes.
@@ -220,6 +286,11 @@ def scatter_add(steps: Steps, x: Expr, dim: int, index: Expr, source: Expr) -> E
     rows = _expanded(steps.node.args[2])
     if dim % x.ty.ndim or rows is None:
         raise UnsupportedError("expected axis 0, and an index that is one number for each row")
+    given, places = (list(steps.argument(number).shape) for number in (3, 2))
+    if str(given) != str(places) or str(places[1:]) != str(list(steps.result.shape[1:])):
+        raise UnsupportedError(f"expected an index for each number of whole rows, got {places}")
+    if rows not in steps.values:
+        raise UnsupportedError("expected an index that depends on inputs, got a constant")
     given = steps.values[rows]
     flat = given if given.ty.ndim == 1 else reshaped(steps, given, [given.ty.shape.values[0]])
     index = checked(steps, flat, rows, x.ty.shape.values[0])
@@ -231,12 +302,12 @@ def _expanded(node: Any) -> Any:
     value = node.meta["val"]
     while isinstance(node, Node):
         shape = node.meta["val"].shape
+        if len(shape) != value.dim():
+            return None  # the rows of the index are then of another axis
         if all(isinstance(size, int) and size == 1 for size in shape[1:]):
             return node if node.meta["val"].shape[0] == value.shape[0] else None
         is_known = str(node.target) in ("aten.expand.default", "aten.clone.default")
         if not is_known or not isinstance(node.args[0], Node):
             return None
         node = node.args[0]
-        if isinstance(node.meta["val"], torch.Tensor) and not node.meta["val"].dim():
-            return None
     return None

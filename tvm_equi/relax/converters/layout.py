@@ -118,9 +118,10 @@ def _start(size: Expr, start: Any) -> Expr:
     """The first of a range as torch reads it: negative numbers count from the end."""
     if start is None:
         return constant(0)
+    from_end = tirx.max(size + start, constant(0))
     if isinstance(start, int):
-        return constant(start) if start >= 0 else tirx.max(size + start, constant(0))
-    return start
+        return constant(start) if start >= 0 else from_end
+    return tirx.Select(start < 0, from_end, start)
 
 
 @converts("aten.slice.Tensor")

@@ -9,12 +9,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from tvm import relax
+from tvm import relax, tirx
 
 from tvm_equi.algebra.products import linear_kernel
 from tvm_equi.relax import operators
 from tvm_equi.relax.converters.layout import reshaped
 from tvm_equi.relax.converters.table import converts
+from tvm_equi.relax.indices import ACCUMULATOR
 from tvm_equi.relax.sizes import constant
 from tvm_equi.relax.steps import Expr, Steps
 
@@ -38,13 +39,23 @@ def matmul(steps: Steps, x: Expr, y: Expr) -> Expr:
         flat = reshaped(steps, y, [constant(num_in * num_out)])
         values = steps.emit(operators.run([x, flat], _plan(num_in, num_out)))
         return steps.emit(relax.TupleGetItem(values, 0))
-    return steps.emit(relax.op.matmul(x, y, out_dtype=steps.dtype))
+    return _product(steps, x, y)
+
+
+def _product(steps: Steps, x: Expr, y: Expr) -> Expr:
+    """A product of matrices; where it sums over rows, of any number, in `ACCUMULATOR`."""
+    is_long = not isinstance(x.ty.shape.values[-1], tirx.IntImm)
+    if not is_long or "float" not in steps.dtype:
+        return steps.emit(relax.op.matmul(x, y, out_dtype=steps.dtype))
+    exact = [steps.cast(value, ACCUMULATOR) for value in (x, y)]
+    found = steps.emit(relax.op.matmul(*exact, out_dtype=ACCUMULATOR))
+    return steps.cast(found, steps.dtype)
 
 
 @converts("aten.addmm.default")
 def addmm(steps: Steps, bias: Expr, x: Expr, y: Expr, *, beta: Any = 1, alpha: Any = 1) -> Expr:
     """A product and a bias."""
-    found = steps.emit(relax.op.matmul(x, y, out_dtype=steps.dtype))
+    found = _product(steps, x, y)
     if alpha != 1:
         found = steps.emit(relax.op.multiply(found, relax.const(alpha, steps.dtype)))
     if beta != 1:
@@ -55,4 +66,4 @@ def addmm(steps: Steps, bias: Expr, x: Expr, y: Expr, *, beta: Any = 1, alpha: A
 @converts("aten.bmm.default")
 def bmm(steps: Steps, x: Expr, y: Expr) -> Expr:
     """Products of pairs of matrices."""
-    return steps.emit(relax.op.matmul(x, y, out_dtype=steps.dtype))
+    return _product(steps, x, y)
