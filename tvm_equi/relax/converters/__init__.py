@@ -1,12 +1,14 @@
 """Converters from torch's operators to steps in Relax, one module per kind of operator."""
 
 from tvm_equi.relax.converters import (
+    comparisons,
     creation,
     division,
     elementwise,
     indices,
     kernels,
     layout,
+    powers,
     products,
     reductions,
 )
@@ -14,12 +16,14 @@ from tvm_equi.relax.converters.table import CONVERTERS
 
 __all__ = [
     "CONVERTERS",
+    "comparisons",
     "creation",
     "division",
     "elementwise",
     "indices",
     "kernels",
     "layout",
+    "powers",
     "products",
     "reductions",
 ]

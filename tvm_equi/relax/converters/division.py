@@ -10,7 +10,8 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
-from tvm_equi.relax.converters.elementwise import binary, is_less
+from tvm_equi.relax.converters.comparisons import is_less
+from tvm_equi.relax.converters.elementwise import binary
 from tvm_equi.relax.converters.layout import broadcast
 from tvm_equi.relax.converters.table import converts
 from tvm_equi.relax.steps import Expr, Steps
