@@ -50,6 +50,7 @@ def test_run(
         newton="on",
         options=KOKKOS,
         num_processes=num_processes,
+        PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         PYTHONPATH=os.pathsep.join(path for path in sys.path if path),
     )
     found = steps(tmp_path, done)
