@@ -1,7 +1,7 @@
 """A LAMMPS of the user's, and what it says of a structure.
 
-Tests with it run only if the variable TVM_EQUI_LMP names a program, which is built as
-docs/deploy_lammps.md says; one that has everything serves all of them.
+Tests with it run only if the variable TVM_EQUI_LMP names a program, which was built for their style
+as docs/deploy_lammps.md says.
 """
 
 import os
