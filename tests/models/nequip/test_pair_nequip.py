@@ -16,6 +16,7 @@ from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborList
 from nequip.scripts import compile as nequip_compile
 
 from tests.deploy_runtimes.aoti import run, torch_ops
+from tests.models.in_lammps import NEEDED, assert_conserved, run_lammps, steps, write_data
 from tests.models.nequip.test_allegro_model import CONFIG as ALLEGRO
 from tests.models.nequip.test_nequip_model import build
 from tests.models.nequip.vendor.nequip_model import minimal_config2
@@ -32,6 +33,7 @@ STYLES: dict[str, tuple[dict[str, Any], str, int]] = {
 }
 """Model, modifier, and plans: those of two layers, forward and backward."""
 
+SYMBOLS = ["H", "C", "O"]
 HARNESS = Path(__file__).parent / "pair_nequip"
 TOLERANCE = 1e-9
 
@@ -53,7 +55,7 @@ def write_structure(path: Path) -> Any:
 
 
 def data_of(atoms: Any) -> AtomicDataDict.Type:
-    data = ChemicalSpeciesToAtomTypeMapper(["H", "C", "O"])(from_ase(atoms))
+    data = ChemicalSpeciesToAtomTypeMapper(SYMBOLS)(from_ase(atoms))
     found: AtomicDataDict.Type = NeighborListTransform(r_max=CONFIG["r_max"])(data)
     return found
 
@@ -64,6 +66,23 @@ def numbers(printed: str, name: str) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
+def compiled(
+    style: str, atoms: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, AtomicDataDict.Type]:
+    """The package of an accelerated model with its kernels, and results of the plain one."""
+    config, modifier, num_plans = STYLES[style]
+    data = data_of(atoms)
+    wanted = build(config)(data.copy())
+    package = folder / "model.nequip.pt2"
+    loaded = (build(config), copy.copy(data))
+    monkeypatch.setattr(nequip_compile, "load_saved_model", lambda *args, **kwargs: loaded)
+    options = ["--mode", "aotinductor", "--device", "cpu", "--target", f"pair_{style}"]
+    nequip_compile.main(["given above", str(package), *options, "--modifiers", modifier])
+    assert len(package_plans(package)) == num_plans
+    add_kernels(package)  # in the dtype that its metadata names
+    return package, wanted
+
+
 @pytest.mark.parametrize("style", ["nequip", "allegro"])
 def test_pair_style(
     style: str,
@@ -71,17 +90,8 @@ def test_pair_style(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config, modifier, num_plans = STYLES[style]
     atoms = write_structure(tmp_path / "structure.txt")
-    data = data_of(atoms)
-    wanted = build(config)(data.copy())
-    package = tmp_path / "model.nequip.pt2"
-    loaded = (build(config), copy.copy(data))
-    monkeypatch.setattr(nequip_compile, "load_saved_model", lambda *args, **kwargs: loaded)
-    options = ["--mode", "aotinductor", "--device", "cpu", "--target", f"pair_{style}"]
-    nequip_compile.main(["given above", str(package), *options, "--modifiers", modifier])
-    assert len(package_plans(package)) == num_plans
-    add_kernels(package)  # in the dtype that its metadata names
+    package, wanted = compiled(style, atoms, tmp_path, monkeypatch)
 
     harness = tmp_path / "harness"
     prefix = f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"
@@ -107,3 +117,37 @@ def test_pair_style(
         value = wanted[key].detach().reshape(-1, 3)
         assert value.abs().max() > 0.1
         torch.testing.assert_close(numbers(done.stdout, name), value, **close)
+
+
+@NEEDED
+@pytest.mark.parametrize(
+    ("style", "num_processes"), [("nequip", 1), ("allegro", 1), ("allegro", 2)]
+)
+def test_in_lammps(
+    style: str,
+    num_processes: int,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """LAMMPS itself: the first step's numbers are the plain model's, and the energy stays."""
+    atoms = write_structure(tmp_path / "structure.txt")
+    write_data(tmp_path / "structure.data", atoms, SYMBOLS)
+    package, wanted = compiled(style, atoms, tmp_path, monkeypatch)
+    library = torch_ops(tmp_path_factory) / "lib" / "libtvm_equi_torch.so"
+    done = run_lammps(
+        tmp_path,
+        [f"pair_style {style}", f"pair_coeff * * {package.name} {' '.join(SYMBOLS)}"],
+        newton={"nequip": "off", "allegro": "on"}[style],
+        num_processes=num_processes,
+        LD_PRELOAD=str(library),
+    )
+    found = steps(tmp_path, done)
+    close = {"atol": TOLERANCE, "rtol": 0.0}
+    for value, key in (
+        (found.potential[:1], AtomicDataDict.TOTAL_ENERGY_KEY),
+        (found.forces, AtomicDataDict.FORCE_KEY),
+        (found.virial[0], AtomicDataDict.VIRIAL_KEY),
+    ):
+        torch.testing.assert_close(value, wanted[key].detach().reshape(value.shape), **close)
+    assert_conserved(found)
