@@ -1,26 +1,22 @@
 """Every operation in JAX, against the interpreter, and its gradients against torch's."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
-from tests.graphs import products, two_layers, without_kernels
+from tests.graphs import two_layers
 from tests.jax.arrays import RECEIVERS, SENDERS, edges
+from tests.operation_graphs import GRAPHS, Make
 from tests.passes import random_arrays
 from tvm_equi.algebra.contraction import LAYOUTS, Layout
 from tvm_equi.errors import IndexRangeError
 from tvm_equi.graph import DEFAULT_PIPELINE, GraphBuilder, TensorProductGraph, interpret
-from tvm_equi.graph.operations import ComposedWeights, WeightPart
-from tvm_equi.graph.operations.weights import WeightTerm
 from tvm_equi.graph.types import IndexType
 from tvm_equi.jax.graph_function import from_graph
 from tvm_equi.jax.library import JAX
 from tvm_equi.nn.graph_module import GraphModule
-from tvm_equi.runtime.rules.operations import operation_rule
 
 pytestmark = pytest.mark.deploy
 
@@ -65,8 +61,8 @@ def assert_runs_like_the_others(graph: TensorProductGraph) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("make", [without_kernels, products])
-def test_every_operation(make: Callable[[Layout], TensorProductGraph], layout: Layout) -> None:
+@pytest.mark.parametrize("make", GRAPHS)
+def test_every_operation(make: Make, layout: Layout) -> None:
     assert_runs_like_the_others(make(layout))
 
 
@@ -85,19 +81,6 @@ def test_no_live_path_gives_zeros() -> None:
 
 def test_convolutions_of_two_layers() -> None:
     assert_runs_like_the_others(two_layers())
-
-
-def test_weights_made_of_weights() -> None:
-    parts = (WeightPart.whole(0, 1, (2, 3)), WeightPart(1, 0, 6, 3, 1, 3, (2, 2)))
-    operation = ComposedWeights(((WeightTerm(0.5, "ab,ac->bc", parts),),), 2)
-    rule = operation_rule(operation, [], JAX)
-    left, right = np.arange(8.0), np.arange(6.0) ** 2
-
-    class Given:
-        values = [jnp.asarray(left), jnp.asarray(right)]  # noqa: RUF012
-
-    wanted = 0.5 * left[1:7].reshape(2, 3).T @ right.reshape(2, 3)[:, 1:3]
-    np.testing.assert_allclose(rule(Given()), wanted.reshape(-1))
 
 
 def test_known_indices_are_checked() -> None:

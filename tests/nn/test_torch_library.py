@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.graphs import without_kernels
+from tests.operation_graphs import rows_and_scalars
 from tvm_equi.errors import IndexRangeError
 from tvm_equi.graph import GraphBuilder
 from tvm_equi.graph.operations import Input, Parameter
@@ -15,7 +15,7 @@ from tvm_equi.runtime.rules.call import Call
 
 def test_operations_stay_on_the_device_of_their_values() -> None:
     # The device "meta" stands for a GPU: numbers of the CPU beside it are refused.
-    graph = without_kernels("ir_mul")
+    graph = rows_and_scalars("ir_mul")
     values: dict[str, torch.Tensor] = {}
     for node in graph.nodes:
         kind = graph.types[node.name]

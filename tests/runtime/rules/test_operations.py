@@ -1,16 +1,15 @@
 """Every operation, against the interpreter; in torch, as tests/jax/test_library.py is in JAX."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
 
-from tests.graphs import products, without_kernels
+from tests.operation_graphs import GRAPHS, Make
 from tvm_equi.algebra.contraction import LAYOUTS, Layout
 from tvm_equi.graph import DEFAULT_PIPELINE, GraphBuilder, TensorProductGraph, interpret
 from tvm_equi.graph.fuse import regions
 from tvm_equi.graph.instructions import channelwise
+from tvm_equi.graph.operations import OPERATIONS
 from tvm_equi.nn.graph_compare import random_inputs
 from tvm_equi.nn.graph_module import GraphModule
 
@@ -27,9 +26,14 @@ def assert_runs_like_the_interpreter(graph: TensorProductGraph) -> None:
         np.testing.assert_allclose(found[name].numpy(), expected, atol=1e-10)
 
 
+def test_every_operation_is_among_the_graphs() -> None:
+    used = {type(node.operation).__name__ for make in GRAPHS for node in make("mul_ir").nodes}
+    assert used == set(OPERATIONS)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("make", [without_kernels, products])
-def test_every_operation(make: Callable[[Layout], TensorProductGraph], layout: Layout) -> None:
+@pytest.mark.parametrize("make", GRAPHS)
+def test_every_operation(make: Make, layout: Layout) -> None:
     assert_runs_like_the_interpreter(make(layout))
 
 
