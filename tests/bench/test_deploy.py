@@ -24,6 +24,7 @@ def test_children_measure_a_model(tmp_path: Path) -> None:
     model, given = write_model(tmp_path / "model.tvmeq"), inputs(5)
     wanted = {
         "expected_z": expected(**given),
+        "expected_z_again": expected(**given),
         "expected_x_again": given["x"],
         "expected_weights_again": weights(),
     }
