@@ -30,7 +30,7 @@ def unfused_rule(
 
     def convolve(call: Call) -> torch.Tensor:
         values = operation.by_name(call.values)
-        operands = [values["x"].index_select(0, values["senders"])]
+        operands = [TORCH.take_rows(values["x"], values["senders"])]
         if harmonics is None:
             operands.append(values["y"])
         else:
@@ -39,8 +39,8 @@ def unfused_rule(
             operands.append(values["h"] @ last_matrix(operation.radial, values["last"], TORCH))
         elif "w" in values:
             operands.append(values["w"])
-        messages: torch.Tensor = product(Call(operands, call.num_rows))
-        total = messages.new_zeros((call.num_rows[into], messages.shape[1]))
-        return total.index_add(0, values["receivers"], messages) * operation.factor
+        messages = product(Call(operands, call.num_rows))
+        total: torch.Tensor = TORCH.sum_rows(messages, values["receivers"], call.num_rows[into])
+        return total * operation.factor
 
     return convolve

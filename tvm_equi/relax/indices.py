@@ -106,6 +106,14 @@ def check_range(what: str, dtype: str) -> Any:
     return finished(builder)
 
 
+def _sizes(shape: Sequence[int | None]) -> list[Any]:
+    """The sizes of a shape, those that may change as variables."""
+    return [
+        tirx.Var(f"size_{axis}", "int64") if size is None else size
+        for axis, size in enumerate(shape)
+    ]
+
+
 def compact(dtype: str, shape: Sequence[int | None]) -> Any:
     """A function of (tensor, result): a copy without strides.
 
@@ -117,10 +125,7 @@ def compact(dtype: str, shape: Sequence[int | None]) -> Any:
     """
     with function("compact") as builder:
         handles = [T.arg(name, T.handle()) for name in ("tensor", "result")]
-        sizes = [
-            tirx.Var(f"size_{axis}", "int64") if size is None else size
-            for axis, size in enumerate(shape)
-        ]
+        sizes = _sizes(shape)
         strides = [tirx.Var(f"stride_{axis}", "int64") for axis in range(len(sizes))]
         source = T.match_buffer(handles[0], sizes, dtype, strides=strides, align=1)
         target = match(handles[1], tuple(sizes), dtype)
@@ -141,10 +146,7 @@ def copy(dtype: str, shape: Sequence[int | None], texts: Sequence[str] = ()) -> 
         given = T.arg("tensor", T.handle())
         conditions = [T.arg(f"condition_{n}", T.handle()) for n in range(len(texts))]
         result = T.arg("result", T.handle())
-        sizes = [
-            tirx.Var(f"size_{axis}", "int64") if size is None else size
-            for axis, size in enumerate(shape)
-        ]
+        sizes = _sizes(shape)
         source, target = (match(handle, tuple(sizes), dtype) for handle in (given, result))
         truths = [match(handle, (), "bool") for handle in conditions]
         with body():

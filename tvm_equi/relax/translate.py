@@ -127,14 +127,18 @@ def _variable(name: str, shape: Any, dtype: torch.dtype, sizes: Sizes) -> Any:
     return relax.Var(name, relax.TensorType(sizes.shape(list(shape)), _dtype(dtype)))
 
 
+def _fixed_sizes(value: Any) -> list[int | None]:
+    """The sizes of a tensor; None for those that may change."""
+    sizes = value.ty.shape.values
+    return [int(size.value) if isinstance(size, tirx.IntImm) else None for size in sizes]
+
+
 def _compacted(steps: Steps, value: Any) -> Any:
     """An input, copied where it may have strides of another kind than TVM takes."""
-    shape = list(value.ty.shape.values)
-    if all(isinstance(size, tirx.IntImm) for size in shape[1:]):
+    sizes = _fixed_sizes(value)
+    if None not in sizes[1:]:
         return value
-    sizes = [int(size.value) if isinstance(size, tirx.IntImm) else None for size in shape]
-    dtype = str(value.ty.dtype)
-    target = steps.builder.add_func(compact(dtype, sizes), "compact")
+    target = steps.builder.add_func(compact(str(value.ty.dtype), sizes), "compact")
     return steps.emit(relax.call_tir(target, [value], value.ty))
 
 
@@ -156,9 +160,8 @@ def _own(steps: Steps, value: Any) -> Any:
 def _copied(steps: Steps, value: Any, required: Sequence[tuple[Any, str]] = ()) -> Any:
     """A copy, made once all conditions hold that the model asserts of values."""
     texts = [text for _, text in required]
-    lengths = value.ty.shape.values
-    shape = [int(size.value) if isinstance(size, tirx.IntImm) else None for size in lengths]
-    target = steps.builder.add_func(copy(str(value.ty.dtype), shape, texts), "copy")
+    function = copy(str(value.ty.dtype), _fixed_sizes(value), texts)
+    target = steps.builder.add_func(function, "copy")
     given = [value, *(condition for condition, _ in required)]
     return steps.emit(relax.call_tir(target, given, value.ty))
 
