@@ -18,12 +18,19 @@ def test_plans_are_described() -> None:
 
 
 def test_kernels_of_a_plan() -> None:
-    artifact = compile(two_layers(), derivatives=1)
-    plan = next(plan for plan in artifact.content.plans if len(kernel_plans(plan)) == 2)
+    plans = needed_plans(GraphModule(DEFAULT_PIPELINE(two_layers())), 2, None)
+    plan = next(plan for plan in plans if len(kernel_plans(plan)) == 2)
     split = f"{plan}/1"
     assert split in kernel_plans(plan)
-    keys = {kernel.key for kernel in artifact.kernels}
-    assert {planned_kernel(part).key() for part in kernel_plans(plan)} <= keys
     assert planned_kernel(split).key() != planned_kernel(plan).key()
     with pytest.raises(ArgumentError, match="plan: expected the number of a kernel below 2, got"):
         planned_kernel(f"{plan}/2")
+
+
+def test_artifacts_hold_the_kernels_of_their_plans() -> None:
+    artifact = compile(two_layers(), derivatives=1)
+    keys = {kernel.key for kernel in artifact.kernels}
+    wanted = {
+        planned_kernel(part).key() for plan in artifact.content.plans for part in kernel_plans(plan)
+    }
+    assert wanted == keys
