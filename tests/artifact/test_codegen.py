@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.kernels import kinds
 from tvm_equi.algebra.evaluate import evaluate
 from tvm_equi.algebra.kernel import Kernel
 from tvm_equi.algebra.products import Instruction, tensor_product_kernel
+from tvm_equi.artifact import codegen
 from tvm_equi.artifact.codegen import assembly, build, cache_key, tensorir
 from tvm_equi.errors import ArgumentError
 from tvm_equi.lower.names import FUNCTION, ROWS_BLOCK
@@ -68,3 +70,15 @@ def test_text_of_a_kernel() -> None:
 def test_unknown_dtype_or_target(dtype: str, target: str, text: str) -> None:
     with pytest.raises(ArgumentError, match=text):
         build(kernel(), dtype, target)
+
+
+@pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4", "sm_80"])
+@pytest.mark.parametrize("name", ["uvw gradient", "conv uvu second 0"])
+def test_passes_that_are_left_out_are_idle(
+    name: str, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = kinds()[name]
+    without = assembly(kernel, "float32", target)
+    monkeypatch.setattr(codegen, "IDLE_PASSES", [])
+    monkeypatch.setattr(codegen, "IDLE_CPU_PASSES", [])
+    assert assembly(kernel, "float32", target) == without

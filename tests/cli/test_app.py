@@ -78,11 +78,6 @@ def test_python_sources(tmp_path: Path) -> None:
             ["inspect", "{tmp}/imports.py:x"],
             "error: tvm-equi: source: {tmp}/imports.py: expected",
         ),
-        (["compile", "{tmp}/good.json", "-o", "{tmp}"], "error: save: path: expected a file to wr"),
-        (
-            ["compile", "{tmp}/good.json", "-o", "{tmp}/code.py"],
-            "error: save: path: expected a new file or a model file to replace, got {tmp}/code.py",
-        ),
         (["inspect", "{tmp}/absent.tvmeq"], "error: load: {tmp}/absent.tvmeq: expected a model"),
         (
             ["compile", "{tmp}/good.json", "-o", "{tmp}/a", "--target", "x86"],

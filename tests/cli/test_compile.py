@@ -38,6 +38,20 @@ def model():
 """
 
 
+def test_a_place_that_cannot_be_written_is_told_before_compiling(
+    spec: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tvm_equi, "compile", None)
+    for out, message in (
+        (tmp_path, "error: save: path: expected a file to write, got the folder"),
+        (spec, "error: save: path: expected a new file or a model file to replace, got"),
+        (tmp_path / "no" / "a.tvmeq", "error: save: path: expected a file that can be written"),
+    ):
+        assert message in run("compile", spec, "-o", out, code=2)
+
+
 def test_compile_then_inspect(spec: Path, tmp_path: Path) -> None:  # noqa: F811
     out = tmp_path / "model.tvmeq"
     text = run("compile", spec, "-o", out, "--derivatives", 1, "--gradient", "d_x=out:x")

@@ -72,18 +72,22 @@ def test_nobody_listens() -> None:
 @contextmanager
 def something_else(answer: bytes) -> Iterator[int]:
     """A server that says one thing, and then nothing."""
+    seen = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             connection, _ = server.accept()
             connection.sendall(answer)
-            time.sleep(3)
+            seen.wait(10)
             connection.close()
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield server.getsockname()[1]
-        thread.join()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            seen.set()
+            thread.join()
 
 
 @pytest.mark.parametrize(

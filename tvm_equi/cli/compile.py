@@ -60,11 +60,12 @@ def compile_command(
     import tvm_equi
     from tvm_equi.cli.graph import print_graph
     from tvm_equi.cli.model import print_model
-    from tvm_equi.deploy.container import read
+    from tvm_equi.deploy.container import check_place, read
 
     if dtype is not None:
         check_dtype(dtype)
     wanted = read_gradients(gradient)
+    check_place(out)  # not after minutes of compiling
     model, console = read_source(source), Console()
     if is_captured(model) and (dtype is not None or wanted):
         raise ArgumentError(

@@ -160,8 +160,8 @@ def write(path: str | Path, manifest: Manifest, sections: Mapping[str, bytes]) -
     """
     path = Path(path)
     data = encode(manifest, sections)
+    check_place(path)
     try:
-        _check_place(path)
         staging = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:
             with staging.open("wb") as file:
@@ -172,29 +172,41 @@ def write(path: str | Path, manifest: Manifest, sections: Mapping[str, bytes]) -
         finally:
             staging.unlink(missing_ok=True)
     except (OSError, ValueError) as error:  # such as of a zero byte in the name
-        raise ArtifactError(
-            f"save: path: expected a file that can be written, got {path} ({error})"
-        ) from error
+        raise ArtifactError(_unwritable(path, error)) from error
     return path
 
 
-def _check_place(path: Path) -> None:
-    """Refuses to replace what is no model file.
+def check_place(path: str | Path) -> None:
+    """Refuses a path that no model can be saved to: before one is compiled for it, say.
+
+    Args:
+        path: of the file.
 
     Raises:
-        ArtifactError: there is a folder, or a file of another kind.
+        ArtifactError: the folder is missing or cannot be written to, or at the path there is a
+            folder, or a file of another kind, which would be lost.
     """
-    if not path.exists():
-        return
-    if not path.is_file():
-        kind = "folder" if path.is_dir() else "device"
-        raise ArtifactError(f"save: path: expected a file to write, got the {kind} {path}")
-    with path.open("rb") as file:
-        start = file.read(len(MAGIC))
+    path = Path(path)
+    try:
+        if not path.exists():
+            if not os.access(path.parent, os.W_OK | os.X_OK) or not path.parent.is_dir():
+                raise ArtifactError(_unwritable(path, f"no folder {path.parent} to write to"))
+            return
+        if not path.is_file():
+            kind = "folder" if path.is_dir() else "device"
+            raise ArtifactError(f"save: path: expected a file to write, got the {kind} {path}")
+        with path.open("rb") as file:
+            start = file.read(len(MAGIC))
+    except OSError as error:
+        raise ArtifactError(_unwritable(path, error)) from error
     if start not in (b"", MAGIC):
         raise ArtifactError(
             f"save: path: expected a new file or a model file to replace, got {path}"
         )
+
+
+def _unwritable(path: Path, why: object) -> str:
+    return f"save: path: expected a file that can be written, got {path} ({why})"
 
 
 def read(path: str | Path) -> Container:
