@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_equi.algebra.kernel import Kernel
-from tvm_equi.artifact import cuda, embed
+from tvm_equi.artifact import checks, cuda, embed
 from tvm_equi.artifact.cache import CacheEntry, fetch
 from tvm_equi.errors import ArgumentError, ArtifactError, ScheduleError
 from tvm_equi.lower.decisions import Decisions
@@ -271,7 +271,7 @@ def _executable(decided: _Decided) -> Any:
     disabled = [*DISABLED_PASSES, *idle]
     context = tvm.transform.PassContext(config=PASS_CONFIG, disabled_pass=disabled)
     with embed.uncompiled(), context:
-        return tvm.compile(scheduled, target=target)
+        return tvm.compile(scheduled, target=target, tir_pipeline=checks.pipeline())
 
 
 @lru_cache(maxsize=8)

@@ -34,7 +34,7 @@ from tvm_equi.lower.mix import Mix
 from tvm_equi.lower.names import COPY_BLOCK, FUNCTION, ROWS_BLOCK
 from tvm_equi.lower.opaque import opaque_zeros
 from tvm_equi.lower.phases import Phase, phases, runs_by_tile
-from tvm_equi.lower.primfunc import alignment, fill_zeros, whole
+from tvm_equi.lower.primfunc import alignment, fill_zeros, match, whole
 from tvm_equi.lower.storage import Place, Storage
 from tvm_equi.lower.vector import Block, Expr, each_block
 
@@ -81,11 +81,8 @@ class ConvolutionLowering:
             for name in copied_inputs(kernel)
         }
         self.shared_sums = {
-            name: T.match_buffer(
-                T.arg(f"{name}_sums", T.handle()),
-                (self.num_parts, kernel.operand(name).dim),
-                dtype,
-                align=alignment(dtype),
+            name: match(
+                f"{name}_sums", (self.num_parts, kernel.operand(name).dim), dtype, alignment(dtype)
             )
             for name in self.sums
         }
@@ -102,9 +99,7 @@ class ConvolutionLowering:
         if operand.rows == "shared":
             is_partial = name in self.kernel.outputs
             shape = (self.num_parts, operand.dim) if is_partial else (operand.dim,)
-        return T.match_buffer(
-            T.arg(name, T.handle()), shape, self.dtype, align=alignment(self.dtype)
-        )
+        return match(name, shape, self.dtype, alignment(self.dtype))
 
     def _match_order(self, num_bounds: Expr) -> Edges:
         """The buffers of the order of the edges."""
@@ -113,10 +108,7 @@ class ConvolutionLowering:
             name: (num_edges,) for name in ("edges", "nodes", "others")
         }
         shapes |= {"pointers": (num_pointers,), "tasks": (2, num_bounds)}
-        buffers = {
-            name: T.match_buffer(T.arg(name, T.handle()), shape, "int64", align=8)
-            for name, shape in shapes.items()
-        }
+        buffers = {name: match(name, shape, "int64", 8) for name, shape in shapes.items()}
         return Edges(pass_order(self.kernel), **buffers, num_edges=num_edges)
 
     def emit(self) -> None:

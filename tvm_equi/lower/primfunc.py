@@ -9,7 +9,7 @@ results do not depend on it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -129,6 +129,20 @@ def alignment(dtype: str) -> int:
     return int(dtype.removeprefix("float")) // 8
 
 
+def match(name: str, shape: Sequence[Expr], dtype: str, align: int) -> Any:
+    """The buffer of an argument; printed TensorIR and errors call it by the name.
+
+    Args:
+        name: of the argument.
+        shape: of the buffer.
+        dtype: of its elements.
+        align: bytes that it is aligned to.
+    """
+    buffer = T.match_buffer(T.arg(name, T.handle()), shape, dtype, align=align)
+    IRBuilder.name(name, buffer)
+    return buffer
+
+
 def whole(buffer: Any) -> Expr:
     """The region of a whole buffer."""
     return buffer[tuple(slice(0, extent) for extent in buffer.shape)]
@@ -156,7 +170,7 @@ def _arguments(kernel: Kernel, dtype: str, n: Expr, num_chunks: Expr) -> dict[st
         shape: tuple[Expr, ...] = (n, operand.dim)
         if operand.rows == "shared":
             shape = (num_chunks, operand.dim) if is_partial else (operand.dim,)
-        buffer = T.match_buffer(T.arg(name, T.handle()), shape, dtype, align=alignment(dtype))
+        buffer = match(name, shape, dtype, alignment(dtype))
         places[name] = Place(operand, buffer, is_partial=is_partial)
     return places
 

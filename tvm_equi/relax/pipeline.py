@@ -13,6 +13,7 @@ import tvm
 from tvm import relax
 from tvm.relax.backend.cpu_generic import pipeline as cpu
 
+from tvm_equi.artifact import checks
 from tvm_equi.artifact.codegen import DISABLED_PASSES, PASS_CONFIG
 from tvm_equi.relax.buckets import RoundMemory
 from tvm_equi.relax.concat import legalize_concat
@@ -92,4 +93,9 @@ def build(module: Any, tvm_target: Any, kernels: Form = "call_tir", target: str 
         target: "host" or an x86-64 level.
     """
     with pass_context():
-        return relax.build(module, tvm_target, relax_pipeline=pipeline(kernels, target))
+        return relax.build(
+            module,
+            tvm_target,
+            relax_pipeline=pipeline(kernels, target),
+            tir_pipeline=checks.pipeline(),
+        )

@@ -32,6 +32,7 @@ from tvm_equi.lower.gpu.values import Memory
 from tvm_equi.lower.gpu.walk import WalkEmitter
 from tvm_equi.lower.location import in_lanes
 from tvm_equi.lower.names import FUNCTION
+from tvm_equi.lower.primfunc import match
 from tvm_equi.lower.vector import Expr
 
 
@@ -74,9 +75,7 @@ class GpuLowering:
         self._num_blocks = 0
 
     def _match(self, name: str, shape: tuple[Expr, ...], dtype: str) -> Any:
-        buffer = T.match_buffer(T.arg(name, T.handle()), shape, dtype, align=num_bytes(dtype))
-        IRBuilder.name(name, buffer)
-        return buffer
+        return match(name, shape, dtype, num_bytes(dtype))
 
     def _match_arguments(self) -> None:
         """Buffers of all arguments, in order."""
