@@ -31,8 +31,9 @@ test-nequip: .venv-nequip/.installed
 	.venv-nequip/bin/python -m pytest -n $(TEST_WORKERS) -m "not slow" tests/models/nequip
 
 # What runs compiled models elsewhere: C++ with and without libtorch, Python without torch, JAX. Needs g++.
+# Files are taken in order, so that no worker waits for the operators in C++, which another one is building.
 test-deploy: .venv/.installed .venv-jax/.installed
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m deploy tests/deploy_runtimes tests/deploy
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m deploy tests/deploy tests/deploy_runtimes
 	.venv-jax/bin/python -m pytest -n $(TEST_WORKERS) -m deploy tests/jax
 
 # With all cases of the code bases' own tests, nequip-compile among them, and what concerns models with e3nn 0.4.4.

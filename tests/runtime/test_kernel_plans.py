@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.graphs import two_layers
+from tests.graphs import convolution, two_layers
 from tvm_equi.compiler import compile
 from tvm_equi.errors import ArgumentError
 from tvm_equi.graph import DEFAULT_PIPELINE
@@ -28,7 +28,7 @@ def test_kernels_of_a_plan() -> None:
 
 
 def test_artifacts_hold_the_kernels_of_their_plans() -> None:
-    artifact = compile(two_layers(), derivatives=1)
+    artifact = compile(convolution(), derivatives=1)
     keys = {kernel.key for kernel in artifact.kernels}
     wanted = {
         planned_kernel(part).key() for plan in artifact.content.plans for part in kernel_plans(plan)
