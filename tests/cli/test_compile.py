@@ -46,7 +46,7 @@ def test_a_place_that_cannot_be_written_is_told_before_compiling(
     monkeypatch.setattr(tvm_equi, "compile", None)
     for out, message in (
         (tmp_path, "error: save: path: expected a file to write, got the folder"),
-        (spec, "error: save: path: expected a new file or a model file to replace, got"),
+        (spec, f"error: save: path: expected a new file or a model file to replace, got {spec}"),
         (tmp_path / "no" / "a.tvmeq", "error: save: path: expected a file that can be written"),
     ):
         assert message in run("compile", spec, "-o", out, code=2)

@@ -324,6 +324,7 @@ def test_files_that_may_not_be_written(tmp_path: Path) -> None:
         ),
         (tmp_path / "no" / "a.tvmeq", "save: path: expected a file that can be written, got"),
         (Path("a\0b"), "save: path: expected a file that can be written, got .*embedded null"),
+        (Path("a\0b/c"), "save: path: expected a file that can be written, got .*embedded null"),
         (Path(), "save: path: expected a file to write, got the folder"),
         (Path("/"), "save: path: expected a file to write, got the folder"),
     ]:

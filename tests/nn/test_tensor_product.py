@@ -162,7 +162,7 @@ def products(draw: st.DrawFn) -> tuple[str, str, str, list[tuple[Any, ...]]]:
     return " + ".join(in1), " + ".join(in2), " + ".join(out), instructions
 
 
-@settings(max_examples=10)
+@settings(max_examples=15)
 @given(
     products(),
     st.sampled_from(["shared", "row"]),

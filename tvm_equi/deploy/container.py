@@ -197,7 +197,7 @@ def check_place(path: str | Path) -> None:
             raise ArtifactError(f"save: path: expected a file to write, got the {kind} {path}")
         with path.open("rb") as file:
             start = file.read(len(MAGIC))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # such as of a zero byte in the folder's name
         raise ArtifactError(_unwritable(path, error)) from error
     if start not in (b"", MAGIC):
         raise ArtifactError(
